@@ -1,0 +1,1 @@
+"""The triggers: one module each, a door and not a room."""

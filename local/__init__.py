@@ -1,0 +1,1 @@
+"""The laptop's stack: everything that Azure is to Droptune, on one machine. Never deployed."""

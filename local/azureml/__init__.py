@@ -1,0 +1,1 @@
+"""An emulator of the Azure Machine Learning control plane, for the unmodified SDK."""

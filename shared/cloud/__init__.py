@@ -1,0 +1,1 @@
+"""Adapters: `azure.*` and REST paths live here and nowhere else."""

@@ -1,0 +1,1 @@
+"""The scoring path: OpenAI's shapes, the proxy, and when an endpoint is idle."""
