@@ -29,8 +29,6 @@ from shared.errors import ManifestRejected, Problem
 SIZE_LIMIT = 256 * 1024
 """Longest manifest in bytes; the Event Grid subscription filters on the same number."""
 
-SUFFIXES = (".json", ".yaml", ".yml")
-
 _DURATION = re.compile(r"^(\d+)\s*([smhd])$")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

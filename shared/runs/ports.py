@@ -1,7 +1,8 @@
 """What the core needs of the world, in its own words.
 
 `shared.cloud` fills these for Azure; the tests fill them in memory. Adapters translate every foreign
-exception into `shared.errors`; in particular a lost race is `StaleRecord`, and what may be tried again is `Transient`.
+exception into `shared.errors`; in particular a lost race is `StaleRecord`, and what may be tried again is
+`Transient`.
 """
 
 from __future__ import annotations
