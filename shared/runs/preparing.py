@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shared.errors import ManifestRejected, Missing, Problem
-from shared.runs import naming, parameters
 from shared.runs import manifest as manifests
+from shared.runs import naming, parameters
 from shared.runs.endpoints import EndpointRecord, Rest
 from shared.runs.outcomes import Advance, Outcome
 from shared.runs.phases import Phase

@@ -1,7 +1,7 @@
 """Load, step, save on condition, arrange the next look: the loop that correctness rests on.
 
-Any number of looks may run at once, events may come twice, late or never, and this process may die between any
-two lines. What holds it together:
+Any number of looks may run at once, events may come twice, late or never, and this process may die between
+any two lines. What holds it together:
 
 - the record is replaced only if nobody else replaced it; who loses drops what it found;
 - only who wins the save sends the next message, and each save has a new number, so that of any number of
@@ -12,6 +12,7 @@ two lines. What holds it together:
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -73,7 +74,7 @@ def _advance(world: World, run: Run, etag: str, *, hinted: bool) -> Run:
         if run.phase in LONG_STEPS and run.ending is None:
             run, etag, outcome = _take_long_step(world, run, etag)
         else:
-            outcome = _attempt(run, world, lambda: STEPS[run.phase](run, world))
+            outcome = _attempt(run, world, partial(_step, run, world))
         if hinted and _changes_nothing(run, outcome, now):
             break
         changed = after(run, outcome, world.now())
@@ -86,6 +87,10 @@ def _advance(world: World, run: Run, etag: str, *, hinted: bool) -> Run:
             break
     _arrange_next_look(world, run, hinted=hinted)
     return run
+
+
+def _step(run: Run, world: World) -> Outcome:
+    return STEPS[run.phase](run, world) if run.ending is None else let_go(run, world)
 
 
 def _changes_nothing(run: Run, outcome: Outcome, now: datetime) -> bool:
@@ -114,7 +119,7 @@ def _arrange_next_look(world: World, run: Run, *, hinted: bool) -> None:
 def _attempt(run: Run, world: World, step: Callable[[], Outcome]) -> Outcome:
     """The step's outcome; what it raised becomes one too."""
     try:
-        return let_go(run, world) if run.ending is not None else step()
+        return step()
     except Rejected as error:
         count = len(error.problems)
         why = str(error) if count == 1 else f"{count} problems: {error}"

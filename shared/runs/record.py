@@ -255,9 +255,13 @@ def after(run: Run, outcome: Outcome, now: datetime) -> Run:
                 failing_since=run.failing_since or now,
                 bugs=run.bugs + bug,
             )
-        case Stop(phase, why, problems):
+        case Stop(phase, why, problems, facts):
             complaints = [Complaint(p.place, p.reason, p.mend) for p in problems]
-            run = msgspec.structs.replace(run, problems=complaints or run.problems)
+            run = msgspec.structs.replace(
+                run,
+                problems=complaints or run.problems,
+                facts=run.facts if facts is None else facts,
+            )
             if run.ending is None:
                 return ended_early(run, Ending(phase, why), now)
             return moved(run, phase, why, now)

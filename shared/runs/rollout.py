@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 SMOKE_PROMPTS = 3
 """How many conversations of the test split a new deployment has to answer."""
 
+LOG_LINES = 40
+"""How much of a failed deployment's log is kept."""
+
 
 def registered(run: Run, world: World) -> Outcome:
     """Have the endpoint made, unless it stands."""
@@ -47,7 +50,8 @@ def deploying(run: Run, world: World) -> Outcome:
         try:
             facts = _smoke_test(run, world)
         except Refused as error:
-            return Stop(Phase.FAILED, f"the smoke test failed: {error}{_log_tail(run, world)}")
+            why = f"the smoke test failed: {error}"
+            return Stop(Phase.FAILED, why, facts=_with_logs(run, world))
     return _take_over(run, world, facts, f"it answered {len(facts.answers)} test prompts")
 
 
@@ -124,16 +128,17 @@ def _stand_up_deployment(run: Run, world: World) -> Outcome | None:
         case Provisioning.FAILED:
             end = Phase.ASLEEP if run.phase is Phase.WAKING else Phase.FAILED
             reason = deployment.error or "Azure ML gave no reason"
-            return Stop(end, f"deployment {name} failed: {reason}{_log_tail(run, world)}")
+            why = f"deployment {name} failed: {reason}"
+            return Stop(end, why, facts=_with_logs(run, world))
         case _:
             return Wait(world.pace.rollout, f"deployment {name} is {deployment.provisioning}")
 
 
-def _log_tail(run: Run, world: World, lines: int = 20) -> str:
-    """The end of the deployment's log, to be read under the reason."""
+def _with_logs(run: Run, world: World) -> Facts:
+    """The run's facts with the end of its deployment's log, which is gone once it is deleted."""
     name = naming.deployment_name(run.id)
-    tail = world.workspace.logs(run.facts.endpoint or "", name).strip().splitlines()[-lines:]
-    return "\n" + "\n".join(tail) if tail else ""
+    tail = world.workspace.logs(run.facts.endpoint or "", name).strip().splitlines()[-LOG_LINES:]
+    return msgspec.structs.replace(run.facts, logs="\n".join(tail) or None)
 
 
 def _smoke_test(run: Run, world: World) -> Facts:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.errors import Problem
+from shared.errors import Missing, Problem
 from shared.runs import naming, parameters
 from shared.runs.gate import judge
 from shared.runs.manifest import Manifest
@@ -46,12 +47,15 @@ def _ahead(run: Run, world: World) -> int:
 
     Who came first decides, so that any two that ask at the same time agree on who waits.
     """
-    others = (world.runs.load(other)[0] for other in world.runs.active() if other != run.id)
-    return sum(
-        other.phase in _BEFORE_TRAINED
-        and (other.received_at, other.id) < (run.received_at, run.id)
-        for other in others
-    )
+    ahead = 0
+    for run_id in world.runs.active():
+        try:
+            other, _ = world.runs.load(run_id)
+        except Missing:
+            continue  # a mark without a record: `reconcile` clears it away
+        came_first = (other.received_at, other.id) < (run.received_at, run.id)
+        ahead += came_first and other.phase in _BEFORE_TRAINED
+    return ahead
 
 
 def _job_request(run: Run, world: World, name: str) -> JobRequest:
@@ -125,12 +129,13 @@ def trained(run: Run, world: World) -> Outcome:
     """Read the metrics and let the gate judge."""
     metrics = dict(world.workspace.metrics(run.facts.job or ""))
     verdict = judge(metrics, manifest_of(run).gate)
+    said = "; ".join(verdict.reasons)
+    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    facts = msgspec.structs.replace(run.facts, metrics=finite, verdict=list(verdict.reasons))
     if not verdict.passed:
         problems = tuple(Problem("gate", reason) for reason in verdict.reasons)
-        return Stop(Phase.REJECTED, f"the gate refused: {'; '.join(verdict.reasons)}", problems)
-    finite = {name: value for name, value in metrics.items() if abs(value) < float("inf")}
-    facts = msgspec.structs.replace(run.facts, metrics=finite, verdict=list(verdict.reasons))
-    return Advance(Phase.APPROVED, f"the gate approved: {'; '.join(verdict.reasons)}", facts)
+        return Stop(Phase.REJECTED, f"the gate refused: {said}", problems, facts)
+    return Advance(Phase.APPROVED, f"the gate approved: {said}", facts)
 
 
 def approved(run: Run, world: World) -> Outcome:
