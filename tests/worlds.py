@@ -26,6 +26,7 @@ from shared.runs.ports import (
     Job,
     JobState,
     Look,
+    Mark,
     PreparedData,
     Provisioning,
     World,
@@ -81,7 +82,8 @@ class Clock:
 class MemoryRuns:
     faults: Faults
     records: dict[str, tuple[Run, int]] = field(default_factory=dict)
-    marks: set[str] = field(default_factory=set)
+    marks: dict[str, datetime] = field(default_factory=dict)
+    clock: Callable[[], datetime] = lambda: START
 
     def load(self, run_id: str) -> tuple[Run, str]:
         with self.faults.around("runs.load"):
@@ -107,16 +109,16 @@ class MemoryRuns:
 
     def mark_active(self, run_id: str) -> None:
         with self.faults.around("runs.mark_active"):
-            self.marks.add(run_id)
+            self.marks[run_id] = self.clock()
 
     def mark_inactive(self, run_id: str) -> None:
         with self.faults.around("runs.mark_inactive"):
-            self.marks.discard(run_id)
+            self.marks.pop(run_id, None)
 
-    def active(self) -> Iterator[str]:
+    def active(self) -> Iterator[Mark]:
         with self.faults.around("runs.active"):
-            marks = sorted(self.marks)
-        yield from marks
+            marks = sorted(self.marks.items())
+        yield from (Mark(run, at) for run, at in marks)
 
 
 @dataclass
@@ -442,7 +444,9 @@ class SimulatedWorkspace:
             key = (request.endpoint, request.name)
             if key in self.made:
                 raise Busy(f"{request.name} is there")
-            fate = self.deployment_fates.pop(0) if self.deployment_fates else Provisioning.SUCCEEDED
+            fate = (
+                self.deployment_fates.pop(0) if self.deployment_fates else Provisioning.SUCCEEDED
+            )
             self.made[key] = FakeResource(request.run, self.clock() + self.rollout_takes, fate)
 
     def delete_deployment(self, endpoint: str, name: str) -> None:
@@ -502,7 +506,7 @@ class Simulation:
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        self.runs = MemoryRuns(self.faults)
+        self.runs = MemoryRuns(self.faults, clock=self.clock)
         self.looks = MemoryLooks(self.faults, self.clock)
         self.endpoints = MemoryEndpoints(self.faults, self.clock)
         self.manifests = MemoryManifests(self.faults)

@@ -59,6 +59,7 @@ def _existing_or_new(world: World, path: str, content: bytes, etag: str) -> Run:
                 source=content,
                 now=world.now(),
             )
+            world.runs.mark_active(run_id)  # first: a record without a mark could be forgotten
             try:
                 world.runs.create(run)
             except StaleRecord:

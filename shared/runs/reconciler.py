@@ -12,11 +12,13 @@ any two lines. What holds it together:
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from shared.durations import spell
 from shared.errors import Missing, Permanent, Rejected, StaleRecord, Transient
 from shared.runs.letting_go import let_go
 from shared.runs.outcomes import Outcome, Retry, Stop, Wait
@@ -43,6 +45,9 @@ MOST_RACES: Final = 8
 
 BEATS_UNTIL_DEAD: Final = 3
 
+ORPHANED_AFTER: Final = timedelta(hours=1)
+"""A mark may be older than its record by this much, for it is written first."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -55,7 +60,7 @@ def look(world: World, message: Look) -> Run | None:
     try:
         run, etag = world.runs.load(message.run)
     except Missing:
-        world.runs.mark_inactive(message.run)
+        logger.warning("%s: there is no such run", message.run)
         return None
     if message.number is not None and message.number != run.look:
         return run
@@ -127,7 +132,7 @@ def _attempt(run: Run, world: World, step: Callable[[], Outcome]) -> Outcome:
     except (Transient, StaleRecord) as error:
         since = run.failing_since or world.now()
         if world.now() - since > world.pace.patience:
-            return _give_up(run, f"gave up after {world.pace.patience}: {error}")
+            return _give_up(run, f"gave up after {spell(world.pace.patience)}: {error}")
         asked = error.retry_after if isinstance(error, Transient) else None
         pause = world.pace.pause(run.failures + 1)
         return Retry(max(pause, asked or pause), str(error))
@@ -211,17 +216,18 @@ def reconcile(world: World) -> list[str]:
     Costs one read for each marked run, however many runs there ever were.
     """
     hinted = []
-    for run_id in world.runs.active():
+    for mark in world.runs.active():
         try:
-            run, _ = world.runs.load(run_id)
+            run, _ = world.runs.load(mark.run)
         except Missing:
-            world.runs.mark_inactive(run_id)
+            if mark.at + ORPHANED_AFTER < world.now():
+                world.runs.mark_inactive(mark.run)
             continue
         if run.is_final:
-            world.runs.mark_inactive(run_id)
+            world.runs.mark_inactive(run.id)
         elif not run.is_active or run.is_overdue(world.now(), world.pace.grace):
-            world.looks.send(Look(run_id), world.pace.at_once)
-            hinted.append(run_id)
+            world.looks.send(Look(run.id), world.pace.at_once)
+            hinted.append(run.id)
     return hinted
 
 

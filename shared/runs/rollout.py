@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared.durations import spell
 from shared.errors import Missing, Refused
 from shared.runs import naming
 from shared.runs.endpoints import Rest
@@ -74,7 +75,7 @@ def _too_late(run: Run, world: World) -> Outcome | None:
     if world.now() - run.since <= world.pace.rolling_out:
         return None
     end = Phase.ASLEEP if run.phase is Phase.WAKING else Phase.FAILED
-    return Stop(end, f"the rollout took longer than {world.pace.rolling_out}: {run.why}")
+    return Stop(end, f"the rollout took longer than {spell(world.pace.rolling_out)}: {run.why}")
 
 
 def _stand_up(run: Run, world: World) -> Outcome | None:

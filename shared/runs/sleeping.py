@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared.durations import spell
 from shared.runs import naming
 from shared.runs.endpoints import Rest
 from shared.runs.outcomes import Advance, Outcome, Stop, Wait
@@ -81,8 +82,8 @@ def _fall_asleep(run: Run, manifest: Manifest, world: World) -> Outcome:
             return Wait(world.pace.rollout, "the endpoint is being deleted")
         if not manifest.idle.wake_on_request:
             held.save(msgspec.structs.replace(record, rest=Rest.RETIRED, live=None))
-            return Stop(Phase.RETIRED, f"nobody used it for {manifest.idle.after}")
-    return Advance(Phase.ASLEEP, f"nobody used it for {manifest.idle.after}", run.facts)
+            return Stop(Phase.RETIRED, f"nobody used it for {spell(manifest.idle.after)}")
+    return Advance(Phase.ASLEEP, f"nobody used it for {spell(manifest.idle.after)}", run.facts)
 
 
 def _why_awake(run: Run, manifest: Manifest, world: World) -> str | None:

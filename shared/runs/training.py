@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared.durations import spell
 from shared.errors import Missing, Problem
 from shared.runs import naming, parameters
 from shared.runs.gate import judge
@@ -48,9 +49,9 @@ def _ahead(run: Run, world: World) -> int:
     Who came first decides, so that any two that ask at the same time agree on who waits.
     """
     ahead = 0
-    for run_id in world.runs.active():
+    for mark in world.runs.active():
         try:
-            other, _ = world.runs.load(run_id)
+            other, _ = world.runs.load(mark.run)
         except Missing:
             continue  # a mark without a record: `reconcile` clears it away
         came_first = (other.received_at, other.id) < (run.received_at, run.id)
@@ -112,7 +113,7 @@ def training(run: Run, world: World) -> Outcome:
         case JobState.FAILED:
             return _failed(run, job, world)
         case JobState.ACTIVE if waited > world.pace.training:
-            return Stop(Phase.FAILED, f"job {name} took longer than {world.pace.training}")
+            return Stop(Phase.FAILED, f"job {name} took longer than {spell(world.pace.training)}")
         case JobState.ACTIVE:
             return Wait(world.pace.job, f"job {name} is {job.status}")
 

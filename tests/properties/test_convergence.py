@@ -45,9 +45,7 @@ actions = st.lists(
 # answer), a crash, or another look at the same time.
 mishaps = st.dictionaries(
     st.integers(0, 250),
-    st.tuples(
-        st.sampled_from([*ERRORS, "another look"]), st.sampled_from(["before", "after"])
-    ),
+    st.tuples(st.sampled_from([*ERRORS, "another look"]), st.sampled_from(["before", "after"])),
     max_size=25,
 )
 fates = st.lists(
