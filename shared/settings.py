@@ -42,12 +42,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "DROPTUNE_STORAGE": Setting(
         "",
-        "Where manifests, data and records lie: a connection string, or the two settings below; "
-        "AzureWebJobsStorage when empty.",
+        "Where manifests, data and records lie: a connection string, or the two settings below.",
     ),
     "DROPTUNE_STORAGE__blobServiceUri": Setting("", "Blob service address, with identity."),
     "DROPTUNE_STORAGE__queueServiceUri": Setting("", "Queue service address, with identity."),
-    "RECONCILE_SCHEDULE": Setting("0 */5 * * * *", "When lost events are made up for (NCRONTAB)."),
+    "RECONCILE_SCHEDULE": Setting("0 */5 * * * *", "When overdue runs are looked at (NCRONTAB)."),
+    "SWEEP_SCHEDULE": Setting("0 30 * * * *", "When missed manifests are looked for (NCRONTAB)."),
     "CLEANUP_SCHEDULE": Setting(
         "0 */10 * * * *", "When idle endpoints are looked for (NCRONTAB)."
     ),
@@ -146,9 +146,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     reader = _Reader(environment)
     blob = reader.text("DROPTUNE_STORAGE__blobServiceUri")
     queue = reader.text("DROPTUNE_STORAGE__queueServiceUri")
-    storage = reader.text("DROPTUNE_STORAGE") or (
-        "" if blob else reader.text("AzureWebJobsStorage")
-    )
+    storage = reader.text("DROPTUNE_STORAGE")
     if not storage and not (blob and queue):
         missing = "DROPTUNE_STORAGE__queueServiceUri" if blob else "DROPTUNE_STORAGE"
         reader.problems.append(Problem(missing, "is not set", SETTINGS[missing].purpose))

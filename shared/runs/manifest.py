@@ -291,8 +291,10 @@ def parse(path: str, content: bytes) -> dict[str, Any]:
         mark = error.problem_mark
         place = f"{path} line {mark.line + 1} column {mark.column + 1}" if mark else path
         raise _reject(place, f"is not YAML: {error.problem}") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise _reject(path, str(error) or "is nested too deeply") from error
+    except RecursionError as error:
+        raise _reject(path, "is nested too deeply") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise _reject(path, str(error)) from error
     if not isinstance(fields, dict):
         raise _reject(path, "is not a mapping", 'Write {"name": …, "dataset": …}')
     return fields
