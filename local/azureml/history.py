@@ -47,8 +47,8 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         return answer({"runMetadata": _run(plane, jobs.require(plane, wanted))})
 
     async def relabel(request: web.Request) -> web.Response:
-        job = jobs.require(plane, request.match_info["run"])
         body = await json_body(request)
+        job = jobs.require(plane, request.match_info["run"])
         if job["experiment"] != request.match_info["experiment"]:
             raise ArmError(404, "UserError", f"Run {job['name']} is not in that experiment.")
         jobs.relabel(plane, job, {**body, "isArchived": body.get("hidden")})

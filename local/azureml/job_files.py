@@ -15,6 +15,7 @@ from local.azureml.wire import ArmError, NotEmulated
 if TYPE_CHECKING:
     from local.azureml.component_inputs import GivenPath
     from local.azureml.plane import Plane
+    from local.azureml.storage import Storage
 
 _DATASTORE = re.compile(
     r"^azureml://(?:subscriptions/[^/]+/resourcegroups/[^/]+/(?:providers/[^/]+/)?workspaces/[^/]+/)?"
@@ -82,8 +83,15 @@ def _locate_address(plane: Plane, uri: str) -> Blobs:
     return Blobs(container, path)
 
 
-def fetch(plane: Plane, name: str, given: GivenPath, target: Path) -> Path:
+def fetch(store: Storage, where: Path | Blobs, name: str, given: GivenPath, target: Path) -> Path:
     """Bring an input's data to `target`; blocks.
+
+    Args:
+        store: The workspace's storage.
+        where: What `locate` said.
+        name: The input.
+        given: Its type and address.
+        target: The folder for it.
 
     Returns:
         The file or folder.
@@ -91,13 +99,12 @@ def fetch(plane: Plane, name: str, given: GivenPath, target: Path) -> Path:
     Raises:
         FileNotFoundError: Nothing is there; the message names the input and the address.
     """
-    where = locate(plane, given)
     if isinstance(where, Path):
         if not where.is_dir():
             raise FileNotFoundError(f"input {name}: the foundation model's folder is missing")
         return where
     try:
-        found = datastores.storage(plane).download(where.container, where.path, target / name)
+        found = store.download(where.container, where.path, target / name)
     except FileNotFoundError:
         raise FileNotFoundError(f"input {name}: nothing is at {given.uri}") from None
     if given.type == "uri_file" and not found.is_file():

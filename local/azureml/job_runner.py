@@ -1,8 +1,8 @@
 """How a job lives: one task per job walks it from NotStarted to its end.
 
-Every step of the walk is kept before the next begins, and each can be done again, so a control plane
-that was killed takes every job up where it was: it waits for the rest of a wait, adopts a training
-process that still lives, starts one again that does not, and uploads outputs once more.
+Every step of the walk is kept before the next begins, and each can be done again, so a control
+plane that was killed takes every job up where it was: it waits for the rest of a wait, adopts a
+training process that still lives, starts one again that does not, uploads outputs once more.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ STARTS: Final = 3
 _WAY: Final = ("NotStarted", "Preparing", "Queued", "Running", "Finalizing")
 
 
+class _Cancelled(Exception):
+    """Somebody asked the job to end, while the walk was about to move it on."""
+
+
 class _Failure(Exception):
     """The job cannot go on; `code` is UserError or SystemError."""
 
@@ -42,7 +46,7 @@ class _Failure(Exception):
 
 @contextlib.asynccontextmanager
 async def lifespan(plane: Plane) -> AsyncIterator[None]:
-    """Take up every job that has not ended; at the end, stop what trains (it goes on next time)."""
+    """Take up every job that has not ended; at the end stop what trains: it resumes next time."""
     runner = plane.parts["jobs"] = _Runner(plane)
     unfinished = [
         document
@@ -139,8 +143,13 @@ class _Runner:
                     await self._finalize(name)
                 else:
                     await self._wait(name, status)
+                    if status == "Preparing":
+                        await self._ensure_run(name)
                     self._move(name, _WAY[_WAY.index(status) + 1])
+        except _Cancelled:
+            return
         except _Failure as failure:
+            self._end_children(name, "Failed")
             await tracking.end_run(self._plane, self._job(name), "FAILED")
             self._end(name, "Failed", {"code": failure.code, "message": failure.message})
 
@@ -156,13 +165,31 @@ class _Runner:
         since = datetime.fromisoformat(self._job(name)["since"])
         await self._plane.clock.sleep_until(since + timedelta(seconds=seconds))
 
-    def _move(self, name: str, status: str) -> None:
-        job_documents.set_status(self._plane, self._job(name), status)
-        LOG.info("job %s %s", name, status)
+    def _move(self, name: str, status: str, error: dict[str, str] | None = None) -> None:
+        """Move the job on, unless somebody asked it to end."""
+        job = self._job(name)
+        if job["status"] == "CancelRequested" and status != "Canceled":
+            raise _Cancelled
+        job_documents.set_status(self._plane, job, status, error)
+        LOG.info("job %s %s%s", name, status, f": {error['message']}" if error else "")
+
+    async def _ensure_run(self, name: str) -> str:
+        try:
+            return await tracking.ensure_run(self._plane, self._job(name))
+        except ConnectionError as problem:
+            raise _Failure("SystemError", str(problem)) from None
+
+    def _end_children(self, name: str, status: str) -> None:
+        job, now = self._job(name), iso(self._plane.clock.now())
+        for step, child in job["children"].items():
+            if child["status"] not in job_documents.TERMINAL:
+                job_documents.set_child_status(self._plane, job, step, status, now)
 
     def _end(self, name: str, status: str, error: dict[str, str] | None = None) -> None:
-        job_documents.set_status(self._plane, self._job(name), status, error)
-        LOG.info("job %s %s%s", name, status, f": {error['message']}" if error else "")
+        with contextlib.suppress(_Cancelled):
+            self._move(name, status, error)
+        if self._job(name)["status"] not in job_documents.TERMINAL:
+            return
         folder = job_documents.folder(self._plane, name)
         for each in ("inputs", "outputs"):
             shutil.rmtree(folder / each, ignore_errors=True)
@@ -212,7 +239,7 @@ class _Runner:
         if not (folder / "job.json").exists():
             await self._prepare(name)
         try:
-            process = await training.start(plane.settings.train_command, folder)
+            process = training.start(plane.settings.train_command, folder)
             created = process.create_time()
         except OSError as problem:
             raise _Failure(
@@ -231,17 +258,21 @@ class _Runner:
         folder.mkdir(parents=True, exist_ok=True)
         inputs: dict[str, Any] = dict(job["literals"])
         for key, given in paths_of(job).items():
+            where = job_files.locate(plane, given)
+            store = datastores.storage(plane)
             try:
                 found = await asyncio.to_thread(
-                    job_files.fetch, plane, key, given, folder / "inputs"
+                    job_files.fetch, store, where, key, given, folder / "inputs"
                 )
             except FileNotFoundError as problem:
                 raise _Failure("UserError", str(problem)) from None
             inputs[key] = str(found)
-        outputs = {
-            each["of"]: str(folder / "outputs" / each["of"]) for each in job["outputs"].values()
-        }
-        run_id = await tracking.ensure_run(plane, job)
+        outputs = {}
+        for each in job["outputs"].values():
+            made = folder / "outputs" / each["of"]
+            made.mkdir(parents=True, exist_ok=True)
+            outputs[each["of"]] = str(made)
+        run_id = await self._ensure_run(name)
         content = {
             "name": name,
             "experiment": job["experiment"],
@@ -294,10 +325,7 @@ class _Runner:
         process = training.adopt(job["process"], job_documents.folder(plane, name))
         if process is not None:
             await training.kill(process)
-        for step, child in job["children"].items():
-            if child["status"] not in job_documents.TERMINAL:
-                now = iso(plane.clock.now())
-                job_documents.set_child_status(plane, job, step, "Canceled", now)
-        await tracking.end_run(plane, job, "KILLED")
+        self._end_children(name, "Canceled")
+        await tracking.end_run(plane, self._job(name), "KILLED")
         await self._wait(name, "CancelRequested")
         self._end(name, "Canceled")

@@ -166,7 +166,7 @@ def _update(plane: Plane, job: Job, sent: Mapping[str, Any]) -> web.Response:
 
 
 def relabel(plane: Plane, job: Job, sent: Mapping[str, Any]) -> None:
-    """Change description, display name, tags and properties (merged) and whether it is archived."""
+    """Change description, display name, tags and properties (merged), archived or not."""
     job["description"] = sent.get("description") or job["description"]
     job["display_name"] = sent.get("displayName") or job["display_name"]
     job["tags"] = {**job["tags"], **(sent.get("tags") or {})}

@@ -1,7 +1,7 @@
 """MLflow as the workspace serves it: a real MLflow server behind Azure ML's addresses and run ids.
 
-On Azure ML the MLflow run id of a job is the job's name. The server behind makes ids of its own, so
-requests and answers are translated on the way. `azureml://localhost:PORT/mlflow/v1.0/...` becomes
+On Azure ML the MLflow run id of a job is the job's name. The server behind makes ids of its own,
+so requests and answers are translated on the way. `azureml://localhost:PORT/mlflow/v1.0/...` becomes
 `https://localhost:PORT/mlflow/v2.0/.../api/2.0/mlflow/...` in azureml-mlflow.
 """
 
@@ -67,9 +67,11 @@ async def ensure_run(plane: Plane, job: Job) -> str:
             if attempt == _TRIES - 1:
                 raise ConnectionError(f"The MLflow server does not answer: {problem}") from None
             await asyncio.sleep(0.5)
-    job["tracking_run"] = run_id
+    identity = job_documents.job_id(plane, job["name"])
     with plane.store.transaction():
-        job_documents.save(plane, job)
+        plane.store.update(
+            job_documents.KIND, identity, lambda kept: kept.update(tracking_run=run_id)
+        )
         plane.store.put(KIND, run_id, {"job": job["name"]})
     return run_id
 

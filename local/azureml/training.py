@@ -1,8 +1,8 @@
 """The training process of a job: started, adopted, watched, ended.
 
-Its contract is a folder: it reads `job.json`, appends to `std_log.txt` and `steps.jsonl`, and writes
-`result.json` as its very last act. It is started in a process group of its own and may outlive the
-control plane, which finds it again by its pid and the time it was created.
+Its contract is a folder: it reads `job.json`, appends to `std_log.txt` and `steps.jsonl`, and
+writes `result.json` as its very last act. It is started in a process group of its own and may
+outlive the control plane, which finds it again by its pid and the time it was created.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-GRACE_SECONDS = 3.0
+GRACE_SECONDS = 1.0
 WATCH_SECONDS = 0.1
-# The job gets no keys: what it may read was brought to its folder, what it makes is taken from there.
+# The job gets no keys: what it may read was brought to its folder, what it makes is taken there.
 _WITHHELD = ("AZURE_STORAGE_CONNECTION_STRING", "IDENTITY_ENDPOINT", "IDENTITY_HEADER")
 
 
@@ -84,7 +85,7 @@ def last_lines(folder: Path, number: int = 20) -> str:
     return "\n".join(text.splitlines()[-number:])
 
 
-async def start(command: Sequence[str], folder: Path) -> psutil.Process:
+def start(command: Sequence[str], folder: Path) -> psutil.Process:
     """Start the process of the job in `folder`.
 
     Raises:
@@ -93,20 +94,15 @@ async def start(command: Sequence[str], folder: Path) -> psutil.Process:
     environment = {key: value for key, value in os.environ.items() if key not in _WITHHELD}
     environment["PYTHONUNBUFFERED"] = "1"
     with (folder / "std_log.txt").open("ab") as log:
-        child = await asyncio.create_subprocess_exec(
-            *command,
-            str(folder),
+        return psutil.Popen(
+            [*command, str(folder)],
             cwd=REPOSITORY,
             env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
             stdout=log,
-            stderr=asyncio.subprocess.STDOUT,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    try:
-        return psutil.Process(child.pid)
-    except psutil.NoSuchProcess:
-        raise OSError(f"{command[0]} ended at once with {await child.wait()}") from None
 
 
 def adopt(kept: Mapping[str, Any] | None, folder: Path) -> psutil.Process | None:
@@ -136,9 +132,14 @@ def _lives(process: psutil.Process) -> bool:
 
 
 async def ended(process: psutil.Process) -> None:
-    """Return once the process is gone."""
+    """Return once the process is gone.
+
+    It is looked at again and again: an adopted process is no child, so nothing reports its end.
+    """
     while _lives(process):
         await asyncio.sleep(WATCH_SECONDS)
+    if isinstance(process, psutil.Popen):
+        process.wait()  # it is gone; this takes it off the process table
 
 
 async def kill(process: psutil.Process) -> None:
