@@ -8,6 +8,7 @@ Event shape: https://learn.microsoft.com/azure/event-grid/event-schema-blob-stor
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
 from datetime import UTC, datetime
@@ -52,7 +53,12 @@ class ContainerWatcher:
         trouble: str | None = None
         pause = SHORTEST_PAUSE
         async with ContainerClient.from_connection_string(
-            self._connection_string, self._container, retry_total=0, connection_timeout=5
+            self._connection_string,
+            self._container,
+            retry_total=0,
+            connection_timeout=5,
+            # aiohttp reads SSL_CERT_FILE once, when it is imported; here it counts whenever it is set.
+            connection_verify=os.environ.get("SSL_CERT_FILE", True),
         ) as client:
             while True:
                 begun = time.monotonic()
