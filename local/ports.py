@@ -6,7 +6,7 @@ import random
 import socket
 
 # Above the well-known ports and below what operating systems hand out for outgoing connections
-# (Linux from 32768, macOS and Windows from 49152): a port kept for the next start stays free meanwhile.
+# (Linux from 32768, macOS and Windows from 49152): a port kept for the next start stays free.
 KEPT_RANGE = range(20_000, 30_000)
 
 

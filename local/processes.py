@@ -1,7 +1,7 @@
 """Start and end child processes so that none outlives its use.
 
-Every child leads a session of its own: a Ctrl-C in the terminal reaches the parent alone, which then ends
-the children in its own order, and a child's whole process group can be ended at once.
+Every child leads a session of its own: a Ctrl-C in the terminal reaches the parent alone, which
+then ends the children in its own order, and a child's whole process group can be ended at once.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def spawn(
 ) -> Child:
     """Start `command` in a session of its own, tied to this process, output appended to `log`.
 
-    Call it from a thread that lives as long as the child should: Linux ties a child to the thread that
-    made it, not to the process.
+    Call it from a thread that lives as long as the child should: Linux ties a child to the thread
+    that made it, not to the process.
 
     Args:
         command: Program and arguments.
@@ -66,9 +66,10 @@ def spawn(
 
 
 def end(children: Iterable[Child], *, grace: float = GRACE) -> None:
-    """End children and all that they started: SIGTERM, `grace` seconds, SIGKILL; returns when they are gone.
+    """End children and all that they started: SIGTERM, `grace` seconds, SIGKILL.
 
-    Children that already ended are reaped, and what is left of their process groups is ended as well.
+    Returns when they are gone. Children that already ended are reaped, and what is left of their
+    process groups is ended as well.
     """
     children = list(children)
     doomed = {process for child in children for process in _family(child.pid)}

@@ -2,9 +2,10 @@
 
     python -S -E local/tether.py PARENT_PID COMMAND [ARGUMENT...]
 
-A killed stack cannot end its children. On Linux the kernel can: `PR_SET_PDEATHSIG` (prctl(2)) survives exec,
-so this sets it and becomes the command. Doing it between fork and exec in the parent (`preexec_fn`) is not
-safe in a program with threads. Elsewhere the command simply runs, and the next start ends what was left.
+A killed stack cannot end its children. On Linux the kernel can: `PR_SET_PDEATHSIG` (prctl(2))
+survives exec, so this sets it and becomes the command. Doing it between fork and exec in the
+parent (`preexec_fn`) is not safe in a program with threads. Elsewhere the command simply runs, and
+the next start ends what was left.
 The signal is SIGTERM: servers close their own children and files.
 """
 

@@ -29,8 +29,8 @@ def azurite(
 ) -> Iterator[Azurite]:
     """Azurite over HTTPS, one for the session: use containers and queues of your own.
 
-    REQUESTS_CA_BUNDLE and SSL_CERT_FILE name the bundle while it runs, so that unmodified storage clients
-    (requests and aiohttp alike) trust it without further options.
+    REQUESTS_CA_BUNDLE and SSL_CERT_FILE name the bundle while it runs, so that unmodified storage
+    clients (requests and aiohttp alike) trust it without further options.
     """
     install()
     with pytest.MonkeyPatch.context() as patch:

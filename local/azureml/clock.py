@@ -1,8 +1,8 @@
-"""Time as the emulator sees it: a clock that tests set, and timetables for how long Azure takes.
+"""Time as the emulator sees it: a clock that tests set, and how long each thing takes.
 
-On Azure an endpoint takes a minute and a half to be made and a deployment ten; nobody wants to wait
-for that in a test, and everybody wants to see it once before going live. So every duration is an entry
-of a `Timetable`, and time itself can be moved.
+On Azure an endpoint takes a minute and a half to be made and a deployment ten; nobody wants to
+wait for that in a test, and everybody wants to see it once before going live. So every duration
+is an entry of a `Timetable`, and time itself can be moved.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Timetable:
     poll_seconds: int | None
 
 
-# `minutes` follows what users of the real service report: an endpoint 1 min 33 s, a deployment of a
-# language model 10 to 20 min, a cluster half a minute (its nodes come up while the job is queued).
+# `minutes` follows what users of the real service report: an endpoint 1 min 33 s, a deployment of
+# a language model 10 to 20 min, a cluster half a minute (nodes come up while the job is queued).
 TIMETABLES: dict[Pace, Timetable] = {
     "instant": Timetable(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, poll_seconds=1),
     "seconds": Timetable(2, 1, 1, 3, 2, 1, 2, 1, 0.5, 1, 1, 1, 0.5, poll_seconds=1),

@@ -27,8 +27,8 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
 
     @open_to_all
     async def metadata(_request: web.Request) -> web.Response:
-        # The portal's host decides the audience that the SDK asks for (`https://ml.azure.com`); the
-        # login endpoint has no port because azureml-mlflow refuses an authority with one.
+        # The portal's host decides the audience that the SDK asks for (`https://ml.azure.com`);
+        # the login endpoint has no port because azureml-mlflow refuses an authority with one.
         cloud = {
             "name": CLOUD_NAME,
             "portal": "https://portal.azure.com",

@@ -1,9 +1,10 @@
 """Long-running operations: `Azure-AsyncOperation` with a status to poll.
 
-The real service answers 201 or 202 at once with the address of a status document that says `Updating`
-(or `InProgress` for compute) until it says `Succeeded` or `Failed`; the client then reads the resource.
-An operation ends in one of two ways: at a time fixed when it began (a timetable), or when its owner
-says so (a scoring process came up, or did not). Both survive a restart.
+The real service answers 201 or 202 at once with the address of a status document that says
+`Updating` (or `InProgress` for compute) until it says `Succeeded` or `Failed`; the client then
+reads the resource. An operation ends in one of two ways: at a time fixed when it began (a
+timetable), or when its owner says so (a scoring process came up, or did not). Both survive a
+restart.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def begin(
         request: The call that began it.
         flavour: `mfeOperationsStatus` (endpoints, deployments) or `computeOperationsStatus`.
         seconds: When it succeeds by itself; None leaves the end to `finish` and `fail`.
-        location: The resource's address for a `Location` header, if this kind of resource sends one.
+        location: The resource's address, if this kind of resource sends a `Location` header.
 
     Returns:
         The operation's name, and the headers for the 201 or 202.

@@ -1,7 +1,7 @@
 """The control plane as a server: one HTTPS port for all of Azure ML, one plain port for tokens.
 
-A resource module has `routes(plane)`, the routes that it answers, and may have `lifespan(plane)`, an
-async context manager for what it runs in the background. `MODULES` names them all.
+A resource module has `routes(plane)`, the routes that it answers, and may have `lifespan(plane)`,
+an async context manager for what it runs in the background. `MODULES` names them all.
 """
 
 from __future__ import annotations
@@ -44,6 +44,12 @@ MODULES: tuple[str, ...] = (
     "cloud",
     "faults",
     "operations",
+    "workspace",
+    "sizes",
+    "registry",
+    "computes",
+    "datastores",
+    "models",
 )
 """The resource modules, by their names in this package."""
 
@@ -55,14 +61,14 @@ def modules() -> list[ModuleType]:
 
 def create_app(plane: Plane) -> web.Application:
     """The HTTPS application: every module's routes behind ARM's manners."""
-    plane.parts.setdefault("faults", Faults())
+    faults: Faults = plane.parts.setdefault("faults", Faults())
 
     @web.middleware
     async def manners(request: web.Request, handler: Handler) -> web.StreamResponse:
         correlation = request.headers.get("x-ms-correlation-request-id") or secrets.token_hex(16)
         started = time.perf_counter()
         try:
-            response = await plane.parts["faults"].around(request, _checked(plane, handler))
+            response = await faults.around(request, _checked(plane, handler))
         except ArmError as refusal:
             response = error_response(refusal, plane.clock.now(), correlation)
         except Exception:
@@ -185,10 +191,12 @@ class ControlPlane:
         self._thread = threading.Thread(target=self._run, name="control-plane", daemon=True)
         self._thread.start()
         self._ready.wait()
-        if self._failure is not None:
-            self._thread.join()
-            raise self._failure
+        self._raise_failure()
         return self
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def __exit__(
         self,

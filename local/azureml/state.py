@@ -29,6 +29,8 @@ create index if not exists documents_by_age on documents (kind, sequence);
 """
 
 Body = dict[str, Any]
+_Row = tuple[Any, ...]
+_Rows = list[_Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ class Store:
         limit: int = 100,
         token: str | None = None,
         newest_first: bool = False,
+        keep: Callable[[Body], bool] | None = None,
     ) -> Page:
         """One page of the documents whose id starts with `prefix`.
 
@@ -180,26 +183,56 @@ class Store:
             limit: Documents per page.
             token: Where the page before this one ended (`Page.token`).
             newest_first: By creation, newest first; otherwise by id.
+            keep: Leave out the documents whose body it refuses (pages stay full).
 
         Raises:
             ValueError: The token is none of ours.
         """
+        if keep is not None:
+            return self._kept(
+                kind, prefix, limit=limit, token=token, newest_first=newest_first, keep=keep
+            )
+        rows = self._rows(kind, prefix, limit + 1, token, newest_first=newest_first)
+        token = _token(rows[limit - 1], newest_first=newest_first) if len(rows) > limit else None
+        return Page(tuple(_document(row) for row in rows[:limit]), token)
+
+    def _kept(
+        self,
+        kind: str,
+        prefix: str,
+        *,
+        limit: int,
+        token: str | None,
+        newest_first: bool,
+        keep: Callable[[Body], bool],
+    ) -> Page:
+        kept: _Rows = []
+        while len(kept) <= limit:
+            rows = self._rows(kind, prefix, limit + 1, token, newest_first=newest_first)
+            kept += [row for row in rows if keep(_document(row).body)]
+            if len(rows) <= limit:
+                break
+            token = _token(rows[-1], newest_first=newest_first)
+        following = (
+            _token(kept[limit - 1], newest_first=newest_first) if len(kept) > limit else None
+        )
+        return Page(tuple(_document(row) for row in kept[:limit]), following)
+
+    def _rows(
+        self, kind: str, prefix: str, number: int, token: str | None, *, newest_first: bool
+    ) -> _Rows:
         low, high = _range(prefix)
         where, order = "key > ?", "key"
         values: tuple[Any, ...] = (kind, low, high, token or "")
         if newest_first:
             where, order = "sequence < ?", "sequence desc"
             values = (kind, low, high, int(token) if token else 2**62)
-        rows = self._connection.execute(
-            "select id, sequence, version, body, key from documents "
+        rows = self._connection.execute(  # both parts are literals of this method
+            "select id, sequence, version, body, key from documents "  # noqa: S608
             f"where kind = ? and key >= ? and key < ? and {where} order by {order} limit ?",
-            (*values, limit + 1),
+            (*values, number),
         ).fetchall()
-        documents = tuple(_document(row) for row in rows[:limit])
-        more = len(rows) > limit
-        last = rows[limit - 1] if more else None
-        following = (str(last[1]) if newest_first else last[4]) if last else None
-        return Page(documents, following)
+        return rows
 
     def each(self, kind: str, prefix: str = "") -> Iterator[Document]:
         """Every document under `prefix`, by id, read page by page."""
@@ -225,8 +258,12 @@ class Store:
         return {kind: int(number) for kind, number in rows}
 
 
-def _document(row: tuple[Any, ...]) -> Document:
+def _document(row: _Row) -> Document:
     return Document(id=row[0], sequence=row[1], version=row[2], body=json.loads(row[3]))
+
+
+def _token(row: _Row, *, newest_first: bool) -> str:
+    return str(row[1]) if newest_first else str(row[4])
 
 
 def _range(prefix: str) -> tuple[str, str]:

@@ -1,8 +1,8 @@
-"""ARM's manners: what every answer of Azure Resource Manager has in common, whatever the resource.
+"""ARM's manners: what every answer of Azure Resource Manager has in common.
 
-Errors come in one envelope, lists in pages, slow work as long-running operations, and every request
-carries a bearer token and an api-version. Resource modules raise `ArmError` and return JSON; this
-module and `local.azureml.server` do the rest.
+Errors come in one envelope, lists in pages, slow work as long-running operations, and every
+request carries a bearer token and an api-version. Resource modules raise `ArmError` and return
+JSON; this module and `local.azureml.server` do the rest.
 
 The shapes were read off the public test recordings of azure-ai-ml (Azure/azure-sdk-assets) and the
 Resource Provider Contract (Azure/azure-resource-manager-rpc, `v1.0/`).
@@ -123,7 +123,7 @@ def _additional_info(now: datetime, operation: str) -> list[dict[str, Any]]:
 
 
 def open_to_all(handler: H) -> H:
-    """Mark a handler that asks for no bearer token of Azure's (it may ask for a key of its own)."""
+    """Mark a handler that asks for no bearer token of Azure's (perhaps for a key of its own)."""
     handler.__dict__["open_to_all"] = True
     return handler
 
@@ -252,3 +252,33 @@ def empty(status: int = 200, headers: Mapping[str, str] | None = None) -> web.Re
 def origin(request: web.Request) -> str:
     """`https://host:port` as the client wrote it."""
     return f"{request.scheme}://{request.host}"
+
+
+def wanted_view(request: web.Request) -> Callable[[dict[str, Any]], bool]:
+    """What `listViewType` keeps; a body is archived when its `properties.isArchived` says so.
+
+    Raises:
+        ArmError: The view is none of ActiveOnly, ArchivedOnly, All.
+    """
+    view = request.query.get("listViewType") or "ActiveOnly"
+    if view == "All":
+        return lambda _body: True
+    if view not in ("ActiveOnly", "ArchivedOnly"):
+        raise ArmError(
+            400,
+            "UserError",
+            f"listViewType must be ActiveOnly, ArchivedOnly or All, not {view!r}.",
+        )
+    archived = view == "ArchivedOnly"
+    return lambda body: bool(body["properties"].get("isArchived")) is archived
+
+
+def check_order(request: web.Request) -> None:
+    """Refuse every order but the one all asset lists have here, newest first.
+
+    Raises:
+        NotEmulated: Another order is asked for.
+    """
+    given = request.query.get("$orderBy") or request.query.get("orderBy")
+    if given and given.lower() not in ("createdtime desc", "createdat desc"):
+        raise NotEmulated(f"$orderBy={given}")

@@ -1,4 +1,4 @@
-"""Azurite, Microsoft's own storage emulator: installed from npm, pinned by the lock file beside this."""
+"""Azurite, Microsoft's own storage emulator: from npm, pinned by the lock file beside this."""
 
 from __future__ import annotations
 

