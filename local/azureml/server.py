@@ -50,6 +50,10 @@ MODULES: tuple[str, ...] = (
     "computes",
     "datastores",
     "models",
+    "tracking",
+    "events",
+    "jobs",
+    "history",
 )
 """The resource modules, by their names in this package."""
 

@@ -6,6 +6,7 @@ nothing that was answered. Lists read one page through an index, however many do
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from dataclasses import dataclass
@@ -58,6 +59,9 @@ class Page:
     token: str | None
 
 
+_Documents = list[Document]
+
+
 class Conflict(Exception):
     """A guarded `put` found another version than expected."""
 
@@ -87,6 +91,17 @@ class Store:
     def connection(self) -> sqlite3.Connection:
         """The autocommitting connection, for modules that need a table of their own."""
         return self._connection
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write everything inside or nothing of it. Do not await inside."""
+        self._connection.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("rollback")
+            raise
+        self._connection.execute("commit")
 
     def get(self, kind: str, document_id: str) -> Document | None:
         """The document with that id, or None."""
@@ -227,12 +242,11 @@ class Store:
         if newest_first:
             where, order = "sequence < ?", "sequence desc"
             values = (kind, low, high, int(token) if token else 2**62)
-        rows = self._connection.execute(  # both parts are literals of this method
+        return self._connection.execute(  # both parts are literals of this method
             "select id, sequence, version, body, key from documents "  # noqa: S608
             f"where kind = ? and key >= ? and key < ? and {where} order by {order} limit ?",
             (*values, number),
         ).fetchall()
-        return rows
 
     def each(self, kind: str, prefix: str = "") -> Iterator[Document]:
         """Every document under `prefix`, by id, read page by page."""
@@ -242,6 +256,15 @@ class Store:
             yield from page.documents
             if (token := page.token) is None:
                 return
+
+    def oldest(self, kind: str, number: int) -> _Documents:
+        """The first `number` documents of a kind by creation."""
+        rows = self._connection.execute(
+            "select id, sequence, version, body from documents where kind = ? "
+            "order by sequence limit ?",
+            (kind, number),
+        ).fetchall()
+        return [_document(row) for row in rows]
 
     def count(self, kind: str, prefix: str = "") -> int:
         """How many documents are under `prefix`."""
