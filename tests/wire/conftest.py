@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 TRAINING_PROCESS = (sys.executable, str(Path(__file__).with_name("training_process.py")))
 
+SCORING_PROCESS = (sys.executable, str(Path(__file__).with_name("scoring_process.py")))
+
 # azure-ai-ml and azureml-mlflow warn at import and in use about things that their callers cannot
 # mend; each filter names one of them.
 SDK_WARNINGS = ()
@@ -102,6 +104,7 @@ def plane_settings(
             "storage": azurite.connection_string,
             "tracking_uri": tracking_uri,
             "train_command": TRAINING_PROCESS,
+            "score_command": SCORING_PROCESS,
             "pace": "instant",
             "datastores": {"droptune_datasets": "datasets"},
             "training_slots": 2,
