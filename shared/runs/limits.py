@@ -101,6 +101,11 @@ class Pace:
     training: timedelta = timedelta(days=7)
     rolling_out: timedelta = timedelta(hours=2)
 
+    @property
+    def at_once(self) -> timedelta:
+        """No delay."""
+        return timedelta()
+
     def pause(self, failures: int) -> timedelta:
         """How long to wait after the `failures`-th failure in a row (from 1)."""
         doubled: timedelta = self.first_pause * (1 << min(failures - 1, 16))

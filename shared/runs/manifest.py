@@ -24,35 +24,25 @@ from pydantic import (
     model_validator,
 )
 
+from shared import durations
 from shared.errors import ManifestRejected, Problem
 
 SIZE_LIMIT = 256 * 1024
 """Longest manifest in bytes; the Event Grid subscription filters on the same number."""
 
-SUFFIXES = (".json", ".yaml", ".yml")
-
-_DURATION = re.compile(r"^(\d+)\s*([smhd])$")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
 
 def _duration(value: object) -> object:
     if isinstance(value, timedelta):
         return value
-    if isinstance(value, str) and (matched := _DURATION.match(value.strip())):
-        return timedelta(seconds=int(matched[1]) * _SECONDS[matched[2]])
-    raise ValueError("must be a number with a unit: '45s', '30m', '2h' or '1d'")
-
-
-def _said(duration: timedelta) -> str:
-    seconds = int(duration.total_seconds())
-    unit = next(u for u in ("d", "h", "m", "s") if seconds % _SECONDS[u] == 0)
-    return f"{seconds // _SECONDS[unit]}{unit}"
+    if not isinstance(value, str):
+        raise ValueError("must be text such as '30m' or '2h'")
+    return durations.parse(value)
 
 
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration, json_schema_input_type=str),
-    PlainSerializer(_said, return_type=str),
+    PlainSerializer(durations.spell, return_type=str),
 ]
 """A time span as people write it: `45s`, `30m`, `2h`, `1d`."""
 
@@ -301,8 +291,10 @@ def parse(path: str, content: bytes) -> dict[str, Any]:
         mark = error.problem_mark
         place = f"{path} line {mark.line + 1} column {mark.column + 1}" if mark else path
         raise _reject(place, f"is not YAML: {error.problem}") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise _reject(path, str(error) or "is nested too deeply") from error
+    except RecursionError as error:
+        raise _reject(path, "is nested too deeply") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise _reject(path, str(error)) from error
     if not isinstance(fields, dict):
         raise _reject(path, "is not a mapping", 'Write {"name": …, "dataset": …}')
     return fields

@@ -7,7 +7,7 @@ a job that trains for three days has waited often and failed never.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,11 +50,15 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The run ends in `phase`, once what it holds has been let go of (see `steps.let_go`)."""
+    """The run ends in `phase`, once what it holds has been let go of (see `letting_go`).
+
+    `facts`, when given, replaces what was known.
+    """
 
     phase: Phase
     why: str
-    problems: tuple[Problem, ...] = field(default=())
+    problems: tuple[Problem, ...] = ()
+    facts: Facts | None = None
 
 
 Outcome = Advance | Wait | Retry | Stop

@@ -38,11 +38,21 @@ FINAL: Final = frozenset(
 )
 """Ends: nothing is looked at any more."""
 
+CANCELLABLE: Final = frozenset(
+    {
+        Phase.RECEIVED,
+        Phase.PREPARED,
+        Phase.TRAINING,
+        Phase.TRAINED,
+        Phase.APPROVED,
+        Phase.REGISTERED,
+        Phase.DEPLOYING,
+    }
+)
+"""On the way to serving: a person may still call it off."""
+
 RESTING: Final = frozenset({Phase.SERVING, Phase.ASLEEP})
 """Places where a run stays until somebody wants something of it; no look is due."""
-
-IN_ROLLOUT: Final = frozenset({Phase.REGISTERED, Phase.DEPLOYING})
-"""An endpoint or a deployment of this run may exist, and no traffic is on it yet."""
 
 _EARLY_ENDS: Final = frozenset({Phase.FAILED, Phase.CANCELLED})
 
@@ -52,11 +62,11 @@ NEXT: Final[Mapping[Phase, frozenset[Phase]]] = {
     Phase.TRAINING: _EARLY_ENDS | {Phase.PREPARED, Phase.TRAINED},
     Phase.TRAINED: _EARLY_ENDS | {Phase.APPROVED, Phase.REJECTED},
     Phase.APPROVED: _EARLY_ENDS | {Phase.REGISTERED},
-    Phase.REGISTERED: _EARLY_ENDS | {Phase.DEPLOYING},
-    Phase.DEPLOYING: _EARLY_ENDS | {Phase.SERVING},
-    Phase.SERVING: frozenset({Phase.ASLEEP, Phase.RETIRED, Phase.SUPERSEDED, Phase.FAILED}),
-    Phase.ASLEEP: frozenset({Phase.WAKING, Phase.SUPERSEDED, Phase.FAILED}),
-    Phase.WAKING: frozenset({Phase.SERVING, Phase.ASLEEP, Phase.SUPERSEDED, Phase.FAILED}),
+    Phase.REGISTERED: _EARLY_ENDS | {Phase.DEPLOYING, Phase.SUPERSEDED},
+    Phase.DEPLOYING: _EARLY_ENDS | {Phase.SERVING, Phase.SUPERSEDED},
+    Phase.SERVING: frozenset({Phase.ASLEEP, Phase.RETIRED, Phase.SUPERSEDED}),
+    Phase.ASLEEP: frozenset({Phase.WAKING, Phase.SUPERSEDED}),
+    Phase.WAKING: frozenset({Phase.SERVING, Phase.ASLEEP, Phase.SUPERSEDED}),
     **dict.fromkeys(FINAL, frozenset()),
 }
 """Legal transitions. `training → prepared` is a further attempt; `waking → asleep` a wake that failed."""

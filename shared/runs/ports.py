@@ -1,7 +1,8 @@
 """What the core needs of the world, in its own words.
 
 `shared.cloud` fills these for Azure; the tests fill them in memory. Adapters translate every foreign
-exception into `shared.errors`; in particular a lost race is `StaleRecord`, and what may be tried again is `Transient`.
+exception into `shared.errors`; in particular a lost race is `StaleRecord`, and what may be tried again is
+`Transient`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,14 @@ class Look:
     number: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A run is marked as active, since when."""
+
+    run: str
+    at: datetime
+
+
 class RunStore(Protocol):
     """Run records, each guarded by its ETag, and the marks of those that are active."""
 
@@ -64,8 +73,8 @@ class RunStore(Protocol):
     def mark_inactive(self, run_id: str) -> None:
         """Take the note back. Doing it twice changes nothing."""
 
-    def active(self) -> Iterator[str]:
-        """Ids of the runs so marked; costs in proportion to them alone."""
+    def active(self) -> Iterator[Mark]:
+        """The marks; costs in proportion to them alone."""
 
 
 class Looks(Protocol):

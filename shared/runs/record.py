@@ -65,6 +65,8 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the steps learned, for later steps and for people. Grows; nothing is ever unlearned.
 
     Attributes:
+        request: The manifest as checked, with every default filled in.
+        notes: What a person should know about how the parameters came to be.
         foundation_model: Asset id of the exact model version that is tuned.
         component: Asset id of the exact pipeline component version.
         fingerprint: Names the prepared data.
@@ -86,6 +88,8 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         logs: Tail of the log of a deployment or job that failed.
     """
 
+    request: dict[str, Any] = {}
+    notes: list[str] = []
     foundation_model: str | None = None
     component: str | None = None
     fingerprint: str | None = None
@@ -115,8 +119,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         manifest: Path of the manifest in its container.
         etag: The manifest blob's ETag when this run was made; tells a second drop from a second event.
         generation: 1, and one more each time the same manifest is dropped again over an ended run.
-        source: The manifest's text, until it has been checked.
-        request: The manifest as checked, with every default filled in.
+        source: The manifest's bytes (base64 in JSON): the run is bound to these, whatever lies there now.
         phase: How far it has come.
         since: When it came there.
         why: The last thing that was learned, for a person.
@@ -140,8 +143,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     since: datetime
     phase: Phase = Phase.RECEIVED
     why: str = ""
-    source: str = ""
-    request: dict[str, Any] = {}
+    source: bytes = b""
     due_at: datetime | None = None
     look: int = 1
     failures: int = 0
@@ -174,7 +176,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 def received(
-    run_id: str, *, manifest: str, etag: str, generation: int, source: str, now: datetime
+    run_id: str, *, manifest: str, etag: str, generation: int, source: bytes, now: datetime
 ) -> Run:
     """A new run, due at once."""
     why = "the manifest was dropped" if generation == 1 else "the manifest was dropped again"
@@ -214,7 +216,7 @@ def moved(run: Run, phase: Phase, why: str, now: datetime) -> Run:
         failing_since=None,
         bugs=0,
         ending=None,
-        wish=None if run.wish is Wish.SLEEP or phase is Phase.WAKING else run.wish,
+        wish=run.wish if run.wish is Wish.WAKE and phase is Phase.ASLEEP else None,
         timeline=[*run.timeline, Entry(at=now, origin=run.phase, to=phase, why=why)],
     )
     return changed if changed.is_active else msgspec.structs.replace(changed, due_at=None)
@@ -238,6 +240,7 @@ def after(run: Run, outcome: Outcome, now: datetime) -> Run:
                 run,
                 why=why,
                 due_at=None if delay is None else now + delay,
+                wish=None if delay is None else run.wish,
                 facts=run.facts if facts is None else facts,
                 failures=0,
                 failing_since=None,
@@ -252,9 +255,13 @@ def after(run: Run, outcome: Outcome, now: datetime) -> Run:
                 failing_since=run.failing_since or now,
                 bugs=run.bugs + bug,
             )
-        case Stop(phase, why, problems):
+        case Stop(phase, why, problems, facts):
             complaints = [Complaint(p.place, p.reason, p.mend) for p in problems]
-            run = msgspec.structs.replace(run, problems=complaints or run.problems)
+            run = msgspec.structs.replace(
+                run,
+                problems=complaints or run.problems,
+                facts=run.facts if facts is None else facts,
+            )
             if run.ending is None:
                 return ended_early(run, Ending(phase, why), now)
             return moved(run, phase, why, now)
