@@ -54,9 +54,7 @@ class Endpoint:
             return await self.script.popleft()(request)
         return web.json_response({"output": "Hi there."})
 
-    def answers(
-        self, body: Any, status: int = 200, headers: dict[str, str] | None = None
-    ) -> None:
+    def answers(self, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         async def answer(_: web.Request) -> web.Response:
             return web.json_response(body, status=status, headers=headers)
 
@@ -238,7 +236,9 @@ async def test_openais_client_knows_our_refusals_as_its_own(
             await stranger.chat.completions.create(model="chat", messages=HELLO)
         with pytest.raises(openai.AuthenticationError):
             await stranger.models.list()
-        with pytest.raises(openai.NotFoundError, match="'other' does not exist. Models: chat") as unknown:
+        with pytest.raises(
+            openai.NotFoundError, match="'other' does not exist. Models: chat"
+        ) as unknown:
             await client.chat.completions.create(model="other", messages=HELLO)
         with pytest.raises(openai.BadRequestError, match="streaming is not supported yet"):
             await client.chat.completions.create(model="chat", messages=HELLO, stream=True)
@@ -321,15 +321,15 @@ async def test_a_held_request_is_let_go_in_time(records: Records) -> None:
 
 
 async def test_a_wake_that_cannot_be_asked_for_is_still_a_503(
-    proxy: Proxy, records: Records, caplog: pytest.LogCaptureFixture
+    records: Records, caplog: pytest.LogCaptureFixture
 ) -> None:
     records.found["chat"] = Resting(Rest.ASLEEP)
 
     async def wake(_: str) -> None:
         raise Unavailable("the storage is down")
 
+    records.wake = wake  # type: ignore[method-assign]
     async with proxy_for(records) as proxy:
-        proxy._wakes._call = wake
         answer = await proxy.chat(BEARER, chat_body())
     assert answer.status == 503
     assert "the storage is down" in caplog.text
