@@ -102,6 +102,11 @@ class Candidate:
     since_serving: datetime
     last_used: datetime | None = None
 
+    @classmethod
+    def of(cls, record: EndpointRecord, last_used: datetime | None) -> Candidate:
+        """The endpoint as its record tells it, with the proxy's last note of its use."""
+        return cls(record, timedelta(seconds=record.idle_after), record.since, last_used)
+
 
 def sweep(
     now: datetime,

@@ -298,7 +298,7 @@ class Proxy:
 
 
 _RESTS: Final = {
-    Rest.NEVER_SERVED: ("model_not_ready", "is still being made (phase: deploying)"),
+    Rest.NEVER_SERVED: ("model_not_ready", "has not served yet: its run is still under way"),
     Rest.ASLEEP: ("model_asleep", "was asleep and is being woken (phase: asleep); ask again"),
     Rest.WAKING: ("model_waking", "is waking (phase: waking); ask again"),
 }
