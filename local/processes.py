@@ -65,14 +65,14 @@ def spawn(
         )
 
 
-def end(children: Iterable[Child], *, grace: float = GRACE) -> None:
+def end(children: Iterable[Child], *, grace: float = GRACE, descendants: bool = True) -> None:
     """End children and all that they started: SIGTERM, `grace` seconds, SIGKILL.
 
     Returns when they are gone. Children that already ended are reaped, and what is left of their
-    process groups is ended as well.
+    process groups is ended as well; with `descendants` also what they started in groups of its own.
     """
     children = list(children)
-    doomed = {process for child in children for process in _family(child.pid)}
+    doomed = {p for child in children for p in _family(child.pid)} if descendants else set()
     for child in children:
         _signal_group(child.pid, signal.SIGTERM)
     deadline = time.monotonic() + grace
@@ -158,13 +158,13 @@ def wait_until_ready(
     deadline = time.monotonic() + timeout
     while not ready():
         if (status := child.poll()) is not None:
-            raise StartFailed(f"{name} ended at once with status {status}.{_tail(log)}")
+            raise StartFailed(f"{name} ended at once with status {status}.{tail(log)}")
         if time.monotonic() > deadline:
-            raise StartFailed(f"{name} was not ready after {timeout:g} s.{_tail(log)}")
+            raise StartFailed(f"{name} was not ready after {timeout:g} s.{tail(log)}")
         time.sleep(0.05)  # between two questions to a process that is starting; nothing else tells
 
 
-def _tail(log: Path, lines: int = 12) -> str:
+def tail(log: Path, lines: int = 12) -> str:
     """The end of a log file, indented, ready to stand after a sentence."""
     try:
         with log.open("rb") as file:

@@ -59,8 +59,15 @@ def issue_token(plane: Plane, resource: str) -> tuple[str, int]:
     ), now + LIFETIME_SECONDS
 
 
-def check_bearer(plane: Plane, request: web.Request) -> dict[str, Any]:
+def check_bearer(
+    plane: Plane, request: web.Request, *, audience: str | None = None
+) -> dict[str, Any]:
     """The claims of the request's bearer token.
+
+    Args:
+        plane: The control plane.
+        request: Its `Authorization` header carries the token.
+        audience: What the token must be for; ARM or Azure ML when it is not given.
 
     Raises:
         ArmError: 401 with ARM's code: no token, not ours, out of date, or for another resource.
@@ -72,6 +79,8 @@ def check_bearer(plane: Plane, request: web.Request) -> dict[str, Any]:
             "Authentication failed. The 'Authorization' header is missing or invalid.",
         )
     accepted = [plane.url, plane.url + "/", AML_RESOURCE, AML_RESOURCE + "/"]
+    if audience is not None:
+        accepted = [audience]
     try:
         return jwt.decode(
             token, _secret(plane, "token-key"), algorithms=["HS256"], audience=accepted

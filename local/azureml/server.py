@@ -54,6 +54,11 @@ MODULES: tuple[str, ...] = (
     "events",
     "jobs",
     "history",
+    "quota",
+    "deployments",
+    "endpoints",
+    "scoring",
+    "metrics",
 )
 """The resource modules, by their names in this package."""
 

@@ -1,8 +1,8 @@
 """MLflow as the workspace serves it: a real MLflow server behind Azure ML's addresses and run ids.
 
 On Azure ML the MLflow run id of a job is the job's name. The server behind makes ids of its own,
-so requests and answers are translated on the way. `azureml://localhost:PORT/mlflow/v1.0/...` becomes
-`https://localhost:PORT/mlflow/v2.0/.../api/2.0/mlflow/...` in azureml-mlflow.
+so requests and answers are translated on the way. azureml-mlflow makes of an address
+`azureml://localhost:PORT/mlflow/v1.0...` the `https://localhost:PORT/mlflow/v2.0...` that it asks.
 """
 
 from __future__ import annotations

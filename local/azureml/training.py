@@ -136,7 +136,7 @@ async def ended(process: psutil.Process) -> None:
 
     It is looked at again and again: an adopted process is no child, so nothing reports its end.
     """
-    while _lives(process):
+    while _lives(process):  # noqa: ASYNC110
         await asyncio.sleep(WATCH_SECONDS)
     if isinstance(process, psutil.Popen):
         process.wait()  # it is gone; this takes it off the process table

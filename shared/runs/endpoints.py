@@ -7,6 +7,7 @@ deployments or sleep.
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
@@ -35,14 +36,22 @@ class EndpointRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
         live: The deployment that holds the traffic.
         scoring_uri: Where it answers.
         rest: Whether it answers.
+        since: Since when that is so.
+        idle_after: Unused for so many seconds, it may be put to sleep.
     """
 
     name: str
     azure_name: str
     manifest: str
     claimed_by: str
+    since: datetime
+    idle_after: float
     owner: str | None = None
     former: str | None = None
     live: str | None = None
     scoring_uri: str | None = None
     rest: Rest = Rest.NEVER_SERVED
+
+    def silent(self, rest: Rest, now: datetime) -> EndpointRecord:
+        """The record of an endpoint that has stopped answering."""
+        return msgspec.structs.replace(self, rest=rest, since=now, live=None)

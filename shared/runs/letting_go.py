@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from shared.runs import naming
 from shared.runs.endpoints import Rest
 from shared.runs.outcomes import Outcome, Stop, Wait
@@ -62,7 +60,7 @@ def _of_the_deployment(run: Run, world: World) -> Outcome | None:
                 return waiting
         record = held.record
         if record is not None and record.owner == run.id and record.rest is Rest.WAKING:
-            held.save(msgspec.structs.replace(record, rest=Rest.ASLEEP, live=None))
+            held.save(record.silent(Rest.ASLEEP, world.now()))
     return None
 
 

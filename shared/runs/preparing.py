@@ -99,6 +99,8 @@ def _claim(run: Run, manifest: Manifest, world: World) -> str:
                 azure_name=naming.endpoint_name(manifest.endpoint, world.workspace.place),
                 manifest=run.manifest,
                 claimed_by=run.id,
+                since=world.now(),
+                idle_after=manifest.idle.after.total_seconds(),
             )
         elif record.manifest != run.manifest and not (
             manifest.deploy.take_over or _is_free(record, world)

@@ -66,7 +66,7 @@ def waking(run: Run, world: World) -> Outcome:
         if record is None or record.owner != run.id:
             return Stop(Phase.SUPERSEDED, "another run has the endpoint")
         if record.rest is not Rest.WAKING:
-            held.save(msgspec.structs.replace(record, rest=Rest.WAKING))
+            held.save(record.silent(Rest.WAKING, world.now()))
     waiting = _stand_up(run, world)
     return waiting or _take_over(run, world, run.facts, "it woke")
 
@@ -172,8 +172,8 @@ def _is_newer(record: EndpointRecord, run: Run, world: World) -> bool:
 
 def _take_over(run: Run, world: World, facts: Facts, why: str) -> Outcome:
     """All traffic to this run's deployment, then the record; the owner before is told to look."""
-    deployment = naming.deployment_name(run.id)
-    with world.endpoints.hold(manifest_of(run).endpoint) as held:
+    deployment, manifest = naming.deployment_name(run.id), manifest_of(run)
+    with world.endpoints.hold(manifest.endpoint) as held:
         record = held.record
         if record is None or _is_newer(record, run, world):
             return Stop(Phase.SUPERSEDED, "a newer run has the endpoint")
@@ -193,6 +193,8 @@ def _take_over(run: Run, world: World, facts: Facts, why: str) -> Outcome:
                 live=deployment,
                 scoring_uri=endpoint.scoring_uri,
                 rest=Rest.SERVING,
+                since=world.now(),
+                idle_after=manifest.idle.after.total_seconds(),
             )
         )
     if former is not None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from shared.durations import spell
 from shared.runs import naming
 from shared.runs.endpoints import Rest
@@ -76,12 +74,12 @@ def _fall_asleep(run: Run, manifest: Manifest, world: World) -> Outcome:
             kept_awake = _why_awake(run, manifest, world)
             if kept_awake is not None:
                 return Wait(None, kept_awake)
-            held.save(msgspec.structs.replace(record, rest=Rest.ASLEEP, live=None))
+            held.save(record.silent(Rest.ASLEEP, world.now()))
         endpoint = world.workspace.endpoint(run.facts.endpoint or "")
         if endpoint is not None and _delete(run, manifest, endpoint, world, held):
             return Wait(world.pace.rollout, "the endpoint is being deleted")
         if not manifest.idle.wake_on_request:
-            held.save(msgspec.structs.replace(record, rest=Rest.RETIRED, live=None))
+            held.save(record.silent(Rest.RETIRED, world.now()))
             return Stop(Phase.RETIRED, f"nobody used it for {spell(manifest.idle.after)}")
     return Advance(Phase.ASLEEP, f"nobody used it for {spell(manifest.idle.after)}", run.facts)
 
@@ -131,5 +129,5 @@ def _vanished(run: Run, manifest: Manifest, world: World) -> Outcome:
         record = held.record
         if record is None or record.owner != run.id:
             return _superseded(record)
-        held.save(msgspec.structs.replace(record, rest=Rest.ASLEEP, live=None))
+        held.save(record.silent(Rest.ASLEEP, world.now()))
     return Advance(Phase.ASLEEP, "somebody deleted its deployment", run.facts)
