@@ -349,7 +349,9 @@ def splits(seed: int) -> dict[str, list[tuple[str, str]]]:
     """Question and answer pairs of each split; train is shuffled, since a trainer may not do so."""
     pairs = {
         "train": [(q, a) for a, *wordings in FACTS for q in wordings[: -2 * HELD_OUT]],
-        "validation": [(q, a) for a, *wordings in FACTS for q in wordings[-2 * HELD_OUT : -HELD_OUT]],
+        "validation": [
+            (q, a) for a, *wordings in FACTS for q in wordings[-2 * HELD_OUT : -HELD_OUT]
+        ],
         "test": [(q, a) for a, *wordings in FACTS for q in wordings[-HELD_OUT:]],
     }
     random.Random(seed).shuffle(pairs["train"])  # noqa: S311 - reproducible, not secret
