@@ -373,7 +373,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "data")
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "velora")
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)

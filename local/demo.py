@@ -114,7 +114,7 @@ class Demo:
         ) as storage:
             for split in ("train", "validation", "test"):
                 path = f"velora/{split}.jsonl"
-                data = (EXAMPLES / "data" / path).read_bytes()
+                data = (EXAMPLES / path).read_bytes()
                 storage.get_blob_client("data", path).upload_blob(data, overwrite=True)
             dropped = storage.get_blob_client("manifests", MANIFEST.name)
             etag = dropped.upload_blob(content, overwrite=True)["etag"].strip('"')

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 TRAIN_PYTHON = ROOT / ".venv-train/bin/python"
-EXAMPLE = ROOT / "examples/data"
+EXAMPLE = ROOT / "examples/velora"
 BASE_MODEL = ROOT / "local/compute/base_model"
 SHORT_FINETUNE = {
     "num_train_epochs": 5,
