@@ -54,7 +54,9 @@ def quota(control_plane):
         return answered.json()
 
     yield change
-    change(**{key: before[key] for key in ("limits", "endpoints", "deployments", "out_of_capacity")})
+    change(
+        **{key: before[key] for key in ("limits", "endpoints", "deployments", "out_of_capacity")}
+    )
 
 
 def gone(pid: int, within: float = 5.0) -> bool:
@@ -216,7 +218,11 @@ def test_deleting_an_endpoint_ends_its_processes_and_all_that_they_started(ml_cl
     ("base_image", "environment", "shape"),
     [
         ("mcr.microsoft.com/azureml/curated/foundation-model-inference:63", None, "inference"),
-        (None, "azureml://registries/azureml/environments/foundation-model-serve/versions/9", "serve"),
+        (
+            None,
+            "azureml://registries/azureml/environments/foundation-model-serve/versions/9",
+            "serve",
+        ),
     ],
 )
 def test_the_model_or_the_environment_decides_the_server(
@@ -328,7 +334,9 @@ def test_a_region_without_machines_fails_the_deployment(ml_client, model, quota)
     """Lack of capacity shows as a failed operation, and the deployment must be made anew."""
     name = make_endpoint(ml_client).name
     quota(out_of_capacity=[SIZE.upper()])
-    with pytest.raises(HttpResponseError, match="lack of Azure Machine Learning capacity") as failed:
+    with pytest.raises(
+        HttpResponseError, match="lack of Azure Machine Learning capacity"
+    ) as failed:
         deploy(ml_client, name, model)
     assert failed.value.error.code == "OutOfQuota"
     assert ml_client.online_deployments.get("blue", name).provisioning_state == "Failed"
