@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -46,7 +47,12 @@ _INFRASTRUCTURE = re.compile(
     r"infrastructure|internal ?server ?error|service (is )?(temporarily )?unavailable"
 )
 _SYSTEM_CODES: Final = frozenset({"systemerror", "serviceerror", "internalservererror"})
-_VAGUE = re.compile(r"(?i)child (run|job)s?|failed (step|node)s?|see .*(details|logs)|pipeline .*fail")
+_VAGUE = re.compile(
+    r"(?i)child (run|job)s?|failed (step|node)s?|see .*(details|logs)|pipeline .*fail"
+)
+
+_submitting = threading.Lock()
+"""The SDK builds pipelines on a stack that all threads share, and changes the component on the way."""
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +91,9 @@ class Jobs:
             return present
         component = fetched(ComponentReference.of_id(request.component))
         client = workspace_client(self._place)
-        with failing(f"submitting the job {request.name}"):
-            job = pipeline_job(request, component)
         try:
-            with failing(f"submitting the job {request.name}"):
+            with _submitting, failing(f"submitting the job {request.name}"):
+                job = pipeline_job(request, component)
                 return job_from(client.jobs.create_or_update(job))
         except (Busy, Refused) as error:
             # Somebody else may have submitted it since we looked.
@@ -133,7 +138,9 @@ class Jobs:
         discovery = str((workspace.get("properties") or {}).get("discoveryUrl") or "")
         services = self._arm.ask("GET", discovery, doing, version="").body
         history = f"{str(services['api']).rstrip('/')}/history/v1.0{self._place.path}/runs"
-        own = error_in(self._arm.ask("GET", f"{history}/{quote(name)}/details", doing, version="").body)
+        own = error_in(
+            self._arm.ask("GET", f"{history}/{quote(name)}/details", doing, version="").body
+        )
         if own[1] and not _VAGUE.search(own[1]):
             return own
         for run in self._failed_below(history, name, doing):
@@ -146,7 +153,9 @@ class Jobs:
         """The failed runs below a run, nearest first, a bounded number of them."""
         waiting, left = [name], _MOST_RUNS_READ
         while waiting and left:
-            children = self._arm.find(f"{history}/{quote(waiting.pop(0))}/children", doing, version="")
+            children = self._arm.find(
+                f"{history}/{quote(waiting.pop(0))}/children", doing, version=""
+            )
             for child in (children or {}).get("value") or []:
                 if str(child.get("status")).lower() != "failed" or not left:
                     continue
@@ -176,7 +185,7 @@ def state_of(status: str | None) -> JobState:
 
 def job_from(found: Any) -> Job:
     """A job of the SDK's as ours."""
-    status = str(found.status or "Unknown")
+    status = str(getattr(found.status, "value", found.status) or "Unknown")  # an enum, or text
     return Job(
         name=str(found.name), state=state_of(status), status=status, url=found.studio_url or None
     )
@@ -234,4 +243,5 @@ def pipeline_job(request: JobRequest, component: Any) -> Any:
     job.properties = dict(request.lineage)
     job.settings.force_rerun = True
     job.settings.continue_on_step_failure = False
+    job.settings.default_compute = request.cluster or SERVERLESS
     return job

@@ -51,9 +51,7 @@ def _workspace_client(place: Place) -> Any:
     _quiet()
     from azure.ai.ml import MLClient
 
-    return MLClient(
-        credential(), place.subscription, place.group, place.workspace, **_OPTIONS
-    )
+    return MLClient(credential(), place.subscription, place.group, place.workspace, **_OPTIONS)
 
 
 @functools.cache
@@ -69,6 +67,6 @@ def _quiet() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import azure.ai.ml  # noqa: F401
-    # "This is an experimental class", and the same once more through logging.
-    for name in ("azure.ai.ml", "azure.ai.ml.entities", "azure.ai.ml._utils._experimental"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # "This is an experimental class", and every 404 as an error, though it is raised as well.
+    logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
+    logging.getLogger("azure.ai.ml._telemetry").setLevel(logging.CRITICAL)
