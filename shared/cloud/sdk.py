@@ -67,6 +67,8 @@ def _quiet() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import azure.ai.ml  # noqa: F401
-    # "This is an experimental class", and every 404 as an error, though it is raised as well.
     logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
-    logging.getLogger("azure.ai.ml._telemetry").setLevel(logging.CRITICAL)
+    # It logs every 404 as an error, though it raises it as well.
+    telemetry = logging.getLogger("azure.ai.ml._telemetry")
+    telemetry.propagate = False
+    telemetry.addHandler(logging.NullHandler())

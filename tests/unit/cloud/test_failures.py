@@ -186,7 +186,7 @@ def test_a_throttled_call_says_for_how_long():
         "GET https://a.blob.core.windows.net/c/b?sv=2024&sig=SECRET%3D failed",
         "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=SECRET==;",
         "SharedAccessSignature=sv=1&sig=SECRET",
-        'Authorization: Bearer SECRET.SECRET.SECRET refused',
+        "Authorization: Bearer SECRET.SECRET.SECRET refused",
         '{"primaryKey": "SECRET", "x": 1}',
         "password=SECRET",
         "https://user:SECRET@host/x",

@@ -192,7 +192,9 @@ def test_a_new_endpoint_is_tagged_and_takes_keys():
 def test_a_deployment_waits_for_its_model_and_its_answers():
     """Ten minutes to load, ninety seconds to answer; the model by its ARM id."""
     body = online.deployment_body(
-        DeploymentRequest("e", "d", "run-1", "m", "7", "Standard_X", 3), "/subscriptions/s/w", "eastus"
+        DeploymentRequest("e", "d", "run-1", "m", "7", "Standard_X", 3),
+        "/subscriptions/s/w",
+        "eastus",
     )
     properties = body["properties"]
     assert properties["model"] == "/subscriptions/s/w/models/m/versions/7"
@@ -219,7 +221,11 @@ def test_moving_traffic_sends_the_rest_as_it_was_read():
             "authMode": "Key",
             "description": "mine",
             "publicNetworkAccess": "Disabled",
-            "properties": {"own": "1", "azureml.onlineendpointid": "x", "AzureAsyncOperationUri": "u"},
+            "properties": {
+                "own": "1",
+                "azureml.onlineendpointid": "x",
+                "AzureAsyncOperationUri": "u",
+            },
             "provisioningState": "Succeeded",
             "scoringUri": "https://x",
             "traffic": {"blue": 100},
