@@ -1,7 +1,7 @@
 """Datasets of the Hugging Face hub as sources of JSON lines, streamed and pinned to a commit.
 
-Nothing that a dataset's author wrote is ever run: the library reads data files alone. `HF_ENDPOINT` and `HF_TOKEN`
-in the environment name another hub and a token, as for the hub's own tools.
+Nothing that a dataset's author wrote is ever run: the library reads data files alone. `HF_ENDPOINT` and
+`HF_TOKEN` in the environment name another hub and a token, as for the hub's own tools.
 """
 
 from __future__ import annotations

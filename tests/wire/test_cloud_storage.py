@@ -282,7 +282,7 @@ def test_an_oversized_manifest_is_read_no_further_than_needed(connection):
     manifests = BlobManifests(connection)
     assert len(manifests.read("huge.json")[0]) == SIZE_LIMIT + 1
     assert manifests.read("empty.json")[0] == b""
-    with pytest.raises(Missing, match="none.json"):
+    with pytest.raises(Missing, match=r"none\.json"):
         manifests.read("none.json")
 
 

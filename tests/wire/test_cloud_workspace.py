@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -10,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.blob import BlobServiceClient
 from online import Arm as Plain
 from online import fresh, make_endpoint, register
 
@@ -206,7 +209,7 @@ def test_a_job_is_trained_measured_and_registered(workspace, orders, ml_client):
     assert found.properties["droptune_manifest"] == "try.json"
     assert (found.display_name, found.experiment_name) == ("Phi-4-try-1", "droptune-try")
     assert found.settings.force_rerun is True
-    ((step, node),) = found.jobs.items()
+    (node,) = found.jobs.values()
     assert node.component == request.component
     given = {name: value._data for name, value in node.inputs.items()}
     assert given["compute_finetune"] == "serverless"
@@ -312,8 +315,11 @@ def test_metrics_of_no_job_are_missing(workspace):
 
 
 @pytest.fixture(scope="module")
-def model(ml_client, tmp_path_factory):
+def model(ml_client, azurite, tmp_path_factory):
     """The name of a registered MLflow model, version 1."""
+    blobs = BlobServiceClient.from_connection_string(azurite.connection_string)
+    with contextlib.suppress(ResourceExistsError):
+        blobs.create_container("azureml-blobstore")
     return (
         register(ml_client, tmp_path_factory.mktemp("models")).split("/models/")[1].split("/")[0]
     )
@@ -461,7 +467,7 @@ def test_traffic_changes_nothing_else(workspace, endpoint, model, control_plane)
     assert after == before
 
 
-def test_a_deployment_that_crashes_says_so(workspace, endpoint, ml_client, tmp_path):
+def test_a_deployment_that_crashes_says_so(workspace, endpoint, model, ml_client, tmp_path):
     """A failed deployment is failed, with what its log said at hand."""
     broken = register(ml_client, tmp_path, start="crash").split("/models/")[1].split("/")[0]
     made = deploy(workspace, endpoint, broken)
