@@ -14,6 +14,8 @@ from local.azureml.plane import REPOSITORY, Settings
 from local.azureml.server import ControlPlane
 from local.ports import free_port
 from local.processes import answers, end, spawn, wait_until_ready
+from shared.cloud import storage
+from shared.cloud.storage import StorageConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from local.certificates import Certificates
 
 TRAINING_PROCESS = (sys.executable, str(Path(__file__).with_name("training_process.py")))
+
+SCORING_PROCESS = (sys.executable, str(Path(__file__).with_name("scoring_process.py")))
 
 # azure-ai-ml and azureml-mlflow warn at import and in use about things that their callers cannot
 # mend; each filter names one of them.
@@ -109,6 +113,7 @@ def plane_settings(
             "storage": azurite.connection_string,
             "tracking_uri": tracking_uri,
             "train_command": TRAINING_PROCESS,
+            "score_command": SCORING_PROCESS,
             "pace": "instant",
             "datastores": {"droptune_datasets": "datasets"},
             "training_slots": 2,
@@ -176,3 +181,16 @@ def ask(control_plane: ControlPlane) -> Callable[..., dict]:
         return answered.json()
 
     return asked
+
+
+@pytest.fixture
+def connection(azurite: Azurite) -> Iterator[StorageConnection]:
+    """Real storage with every container there and empty."""
+    connection = StorageConnection(azurite.connection_string)
+    storage.make_ready(connection)
+    yield connection
+    for name in storage.CONTAINERS:
+        container = connection.container(name)
+        for blob in container.list_blobs():
+            container.get_blob_client(blob.name).delete_blob()
+    connection.queue().clear_messages()
