@@ -1,4 +1,4 @@
-"""The one pass over all rows: each is judged, taken into the sample or not, known or new, and sent on."""
+"""The one pass over all rows: each is judged, sampled, looked up among those seen, and sent on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 #: Seconds between two calls of `on_progress`, and refused rows between two looks at the clock.
 _PACE = 1.0
 _REFUSALS_A_LOOK = 1024
-#: Data of which more than half is refused is not read to its end once this many rows were: the end might be far.
+#: Data of which more than half is refused is not read to its end once this many rows were: the end
+#: might be far.
 PATIENCE = 100_000
 _HOPELESS = 0.5
 
