@@ -40,13 +40,13 @@ def refuse(*said: str) -> ArmError:
     return invalid({"": said})
 
 
-def missing(kind: str, group: str, name: str) -> ArmError:
-    """ARM's 404 for a tracked resource; `kind` is such as `onlineEndpoints`, `name` its path."""
+def missing(group: str, path: str) -> ArmError:
+    """ARM's 404 for a tracked resource; `path` begins with the workspace's name."""
     return ArmError(
         404,
         "ResourceNotFound",
-        f"The Resource '{PROVIDER}/workspaces/{name}' under resource group '{group}' was not "
-        f"found ({kind}). For more details please go to https://aka.ms/ARMResourceNotFoundFix",
+        f"The Resource '{PROVIDER}/workspaces/{path}' under resource group '{group}' was not "
+        "found. For more details please go to https://aka.ms/ARMResourceNotFoundFix",
     )
 
 

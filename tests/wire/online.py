@@ -25,7 +25,9 @@ def fresh(prefix: str) -> str:
     return f"{prefix}-{next(_NUMBERS)}"
 
 
-def register(client: MLClient, folder: Path, *, base_image: str | None = None, **orders: Any) -> str:
+def register(
+    client: MLClient, folder: Path, *, base_image: str | None = None, **orders: Any
+) -> str:
     """Upload and register an MLflow model whose process follows `orders`; returns its ARM id."""
     from azure.ai.ml.constants import AssetTypes
     from azure.ai.ml.entities import Model
@@ -44,7 +46,9 @@ def make_endpoint(client: MLClient, name: str | None = None, **changed: Any):
     """Make an endpoint and wait for it."""
     from azure.ai.ml.entities import ManagedOnlineEndpoint
 
-    given = ManagedOnlineEndpoint(name=name or fresh("endpoint"), **{"auth_mode": "key", **changed})
+    given = ManagedOnlineEndpoint(
+        name=name or fresh("endpoint"), **{"auth_mode": "key", **changed}
+    )
     return client.online_endpoints.begin_create_or_update(given).result()
 
 
@@ -105,7 +109,12 @@ class Caller:
         self.session = requests.Session()
 
     def ask(
-        self, body: dict | None = None, *, to: str | None = None, key: str | None = None, **more: Any
+        self,
+        body: dict | None = None,
+        *,
+        to: str | None = None,
+        key: str | None = None,
+        **more: Any,
     ) -> requests.Response:
         """POST a body to `/score`."""
         headers = {"Authorization": f"Bearer {key or self.key}", **more.pop("headers", {})}

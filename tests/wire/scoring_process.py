@@ -32,6 +32,7 @@ def end_with_parent(parent: int) -> None:
 
 class Scorer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet per answer: no wait for an acknowledgement in between
     orders: dict
     shape: str
     ill = False

@@ -66,7 +66,9 @@ def main() -> int:
     if orders["do"] == "fail":
         print("the data is bad", flush=True)
         step(folder, "finetune", "Failed")
-        finish(folder, {"status": "Failed", "error": {"code": "UserError", "message": "Bad data."}})
+        finish(
+            folder, {"status": "Failed", "error": {"code": "UserError", "message": "Bad data."}}
+        )
         return 1
     for number, loss in enumerate((3.0, 2.0, 1.0)):
         log_metric(job, "train_loss", loss, number)
