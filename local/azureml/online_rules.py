@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Problems = dict[str, list[str]]
     """Refusals by the field that they are about; the empty name is the request as a whole."""
 
-_NAME = re.compile(r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$")
+_NAME = re.compile(r"[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
 SHORTEST, LONGEST = 3, 32
 """Bounds of a name's length
 (learn.microsoft.com/azure/machine-learning/how-to-manage-quotas, online endpoints)."""
@@ -62,7 +62,7 @@ def busy(kind: str, name: str, state: str) -> ArmError:
 
 def name_problems(kind: str, name: str) -> list[str]:
     """What is wrong with the name of an `endpoint` or a `deployment`."""
-    if SHORTEST <= len(name) <= LONGEST and _NAME.match(name):
+    if SHORTEST <= len(name) <= LONGEST and _NAME.fullmatch(name):
         return []
     said = (
         f"The {kind} name '{name}' is invalid: it must begin with a letter, end with a letter or "

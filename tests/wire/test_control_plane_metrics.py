@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-
-from local.azureml.server import ControlPlane
-
 from conftest import make_client, pointed_at
 from online import Arm, Caller, deploy, fresh, make_endpoint, register, set_traffic, token
+
+from local.azureml.server import ControlPlane
 
 NAMESPACE = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
 SPAN = timedelta(hours=1)

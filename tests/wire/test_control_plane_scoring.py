@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 import requests
-
 from online import Arm, Caller, deploy, make_endpoint, register, set_traffic, token
 
 
