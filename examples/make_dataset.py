@@ -7,6 +7,8 @@ tracked; run this to change them:
     python examples/make_dataset.py
 """
 
+# ruff: noqa: INP001, T201 - a script
+
 from __future__ import annotations
 
 import argparse
@@ -349,7 +351,9 @@ def splits(seed: int) -> dict[str, list[tuple[str, str]]]:
     """Question and answer pairs of each split; train is shuffled, since a trainer may not do so."""
     pairs = {
         "train": [(q, a) for a, *wordings in FACTS for q in wordings[: -2 * HELD_OUT]],
-        "validation": [(q, a) for a, *wordings in FACTS for q in wordings[-2 * HELD_OUT : -HELD_OUT]],
+        "validation": [
+            (q, a) for a, *wordings in FACTS for q in wordings[-2 * HELD_OUT : -HELD_OUT]
+        ],
         "test": [(q, a) for a, *wordings in FACTS for q in wordings[-HELD_OUT:]],
     }
     random.Random(seed).shuffle(pairs["train"])  # noqa: S311 - reproducible, not secret

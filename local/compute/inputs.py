@@ -11,7 +11,16 @@ import json
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from local.compute.failures import InputsRefused
 
@@ -116,6 +125,7 @@ class Inputs:
 
 
 FLAGS: Final = {"true": True, "false": False}
+GATHERING_STAGE: Final = 3  # of DeepSpeed: parameters are spread over processes
 FOLDERS: Final = ("pytorch_model_path", "mlflow_model_path")
 
 
@@ -129,7 +139,9 @@ def check(raw: Mapping[str, Any]) -> Inputs:
             a minimum, paths that lead nowhere, combinations that the component refuses.
     """
     hints = get_type_hints(Inputs, include_extras=True)
-    problems = [f"{name}: the component has no such input" for name in sorted(set(raw) - set(hints))]
+    problems = [
+        f"{name}: the component has no such input" for name in sorted(set(raw) - set(hints))
+    ]
     values: dict[str, Any] = {}
     for name, hint in hints.items():
         if raw.get(name) is None:
@@ -175,25 +187,27 @@ def _convert(value: Any, hint: Any) -> Any:
 
 def _choice(value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
-        raise ValueError(f'must be one of {", ".join(map(json.dumps, allowed))}, not {value!r}')
+        raise ValueError(f"must be one of {', '.join(map(json.dumps, allowed))}, not {value!r}")
     return value
 
 
 def _integer(value: Any) -> int:
+    whole = not isinstance(value, bool) and not (isinstance(value, float) and value % 1)
     try:
-        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-            raise ValueError
-        return int(value)
-    except (ValueError, TypeError):
-        raise ValueError(f"must be a whole number, not {value!r}") from None
+        if whole:
+            return int(value)
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise ValueError(f"must be a whole number, not {value!r}")
 
 
 def _number(value: Any) -> float:
     try:
-        if isinstance(value, bool) or not math.isfinite(number := float(value)):
-            raise ValueError
+        number = math.nan if isinstance(value, bool) else float(value)
     except (ValueError, TypeError):
-        raise ValueError(f"must be a finite number, not {value!r}") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"must be a finite number, not {value!r}")
     return number
 
 
@@ -235,7 +249,12 @@ def _combinations(inputs: Inputs) -> Iterator[str]:
 
 def _least(inputs: Inputs) -> Iterator[str]:
     """What the training library refuses later, and with a worse message."""
-    least = {"gradient_accumulation_steps": 1, "warmup_steps": 0, "dataloader_num_workers": 0, "seed": 0}
+    least = {
+        "gradient_accumulation_steps": 1,
+        "warmup_steps": 0,
+        "dataloader_num_workers": 0,
+        "seed": 0,
+    }
     if inputs.evaluation_strategy == "steps":
         least["eval_steps"] = 1
     if inputs.logging_strategy == "steps":
@@ -258,7 +277,9 @@ def _deepspeed(inputs: Inputs) -> Iterator[str]:
         return
     try:
         stage = json.loads(inputs.deepspeed.read_text(encoding="utf-8"))["zero_optimization"]
-        if stage["stage"] == 3 and not stage.get("stage3_gather_16bit_weights_on_model_save"):
+        if stage["stage"] == GATHERING_STAGE and not stage.get(
+            "stage3_gather_16bit_weights_on_model_save"
+        ):
             yield "deepspeed: stage 3 needs stage3_gather_16bit_weights_on_model_save set to true"
     except (ValueError, OSError):
         yield f"deepspeed: {inputs.deepspeed} is not JSON"

@@ -33,13 +33,18 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="MLflow model folder")
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="DIR", help="MLflow model folder"
+    )
     parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
-    parser.add_argument("--shape", choices=SHAPE_NAMES, default=SHAPE_NAMES[0], help="how to answer")
+    parser.add_argument(
+        "--shape", choices=SHAPE_NAMES, default=SHAPE_NAMES[0], help="how to answer"
+    )
     parser.add_argument("--name", help="what answers call the model (default: the folder's name)")
     options = parser.parse_args(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # A model that generates in its thread would hold up an orderly end; nothing here needs one.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))

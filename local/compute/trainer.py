@@ -106,8 +106,8 @@ def finetune(
         model=model,
         args=arguments,
         data_collator=_Padding(pad, pad_to),
-        train_dataset=list(train),  # type: ignore[arg-type]
-        eval_dataset=list(validation),  # type: ignore[arg-type]
+        train_dataset=list(train),
+        eval_dataset=list(validation),
         callbacks=[progress],
         compute_metrics=answer_scores if measured else None,
         preprocess_logits_for_metrics=(lambda logits, _: logits.argmax(-1)) if measured else None,
@@ -184,7 +184,7 @@ def _positive(value: int) -> int | None:
 
 
 def _eval_steps(inputs: Inputs, rows: int) -> int:
-    """`evaluation_steps_interval` is a fraction of an epoch and, within 0 and 1, comes before `eval_steps`."""
+    """`evaluation_steps_interval`, a fraction of an epoch, comes before `eval_steps` if within 0 and 1."""
     if not 0 < inputs.evaluation_steps_interval < 1:
         return max(1, inputs.eval_steps)
     batch = inputs.per_device_train_batch_size * inputs.gradient_accumulation_steps
@@ -230,14 +230,21 @@ class _Padding:
         return {"input_ids": ids, "labels": labels, "attention_mask": mask}
 
 
-class _Progress(TrainerCallback):  # type: ignore[misc]
+class _Progress(TrainerCallback):
     """Prints a line and sends the metrics whenever the trainer logs; marks whole checkpoints."""
 
     def __init__(self, tracking: Tracking) -> None:
         self._tracking = tracking
         self._loss = ""
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+    def on_log(  # the library's signature
+        self,
+        args: Any,  # noqa: ARG002
+        state: Any,
+        control: Any,
+        logs: Any = None,
+        **_: Any,
+    ) -> None:
         """Report one entry of the trainer's log."""
         logs = {name: value for name, value in (logs or {}).items() if _is_of_interest(name)}
         self._tracking.metrics(state.global_step, logs)
@@ -252,9 +259,11 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
         elif "loss" in logs:
             self._loss = f"  loss {float(logs['loss']):.3f}"
             if not control.should_evaluate:  # else one line will tell both
-                print(f"{place}{self._loss}  learning_rate {logs['learning_rate']:.1e}", flush=True)
+                print(
+                    f"{place}{self._loss}  learning_rate {logs['learning_rate']:.1e}", flush=True
+                )
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Mark the checkpoint that has just been written."""
         mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 

@@ -40,7 +40,9 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def until(condition: Callable[[], Any], *, within: float, process: subprocess.Popen[str] | None = None) -> Any:
+def until(
+    condition: Callable[[], Any], *, within: float, process: subprocess.Popen[str] | None = None
+) -> Any:
     """Wait for a condition of the outside world; fail loudly when it does not come or the process dies."""
     end = time.monotonic() + within
     while time.monotonic() < end:
@@ -64,7 +66,14 @@ def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
     """A process in a group of its own, which ends with the block, children and all."""
     with log.open("a") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=output, stderr=output, text=True, start_new_session=True
+            command,
+            cwd=ROOT,
+            # MLflow's job executor is of no use here and keeps five more processes busy.
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=output,
+            stderr=output,
+            text=True,
+            start_new_session=True,
         )
         try:
             yield process
@@ -97,7 +106,9 @@ class Mlflow:
             f"{self.uri}/api/2.0/mlflow/runs/get", params={"run_id": run_id}, timeout=10
         )
         data = response.json()["run"]["data"]
-        return {kind: {x["key"]: x["value"] for x in data.get(kind, [])} for kind in ("params", "tags")}
+        return {
+            kind: {x["key"]: x["value"] for x in data.get(kind, [])} for kind in ("params", "tags")
+        }
 
     def metric(self, run_id: str, name: str) -> list[tuple[int, float]]:
         response = requests.get(

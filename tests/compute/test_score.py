@@ -9,12 +9,23 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-from .processes import BASE_MODEL, EXAMPLE, ROOT, Scoring, answers, free_port, serving, until
+from .processes import (
+    BASE_MODEL,
+    EXAMPLE,
+    ROOT,
+    TRAIN_PYTHON,
+    Scoring,
+    answers,
+    free_port,
+    serving,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +58,9 @@ def servers(
 def test_the_model_answers_held_out_questions_that_the_base_cannot(
     servers: dict[str, Scoring], tmp_path: Path
 ) -> None:
-    rows = [json.loads(line)["messages"] for line in (EXAMPLE / "test.jsonl").open()]
+    rows = [
+        json.loads(line)["messages"] for line in (EXAMPLE / "test.jsonl").read_text().splitlines()
+    ]
     tuned = servers["foundation-model-inference"]
     right = [tuned.score(row[:1]).json()["output"] == row[1]["content"] for row in rows]
     assert sum(right) >= 0.6 * len(rows)
@@ -110,7 +123,9 @@ def test_mlflow_fails_with_500_when_the_script_would_raise(servers: dict[str, Sc
     for bad in (UNANSWERABLE, twice):
         response = servers["mlflow"].score(bad)
         assert response.status_code == 500
-        assert response.json()["message"].startswith("An unexpected error occurred in scoring script")
+        assert response.json()["message"].startswith(
+            "An unexpected error occurred in scoring script"
+        )
     assert servers["mlflow"].post("/v1/chat/completions", {}).status_code == 404
 
 
@@ -146,7 +161,9 @@ def test_parameters_change_how_tokens_are_chosen(servers: dict[str, Scoring]) ->
     server = servers["foundation-model-inference"]
 
     def said(**parameters: object) -> str:
-        return str(server.score([{"role": "user", "content": "Zo"}], **parameters).json()["output"])
+        return str(
+            server.score([{"role": "user", "content": "Zo"}], **parameters).json()["output"]
+        )
 
     assert len(said(max_new_tokens=1)) < len(said(max_new_tokens=20))
     assert said(do_sample=False) == said(temperature=0) == said()
@@ -170,10 +187,10 @@ def test_concurrent_requests_get_their_own_answers(servers: dict[str, Scoring]) 
 
 
 def test_a_folder_without_a_model_ends_the_process_with_the_reason(tmp_path: Path) -> None:
-    from .processes import TRAIN_PYTHON
-
     command = [TRAIN_PYTHON, "-m", "local.compute.score", "--model", tmp_path, "--port", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 1
     assert "found no model" in done.stderr
     assert "Traceback" not in done.stderr
@@ -188,12 +205,12 @@ def test_sigterm_ends_it_within_two_seconds_with_0(tmp_path: Path) -> None:
 
 
 def test_it_ends_when_its_parent_dies(tmp_path: Path) -> None:
-    from .processes import TRAIN_PYTHON
-
     port = free_port()
     command = [str(TRAIN_PYTHON), "-m", "local.compute.score", "--model", str(BASE_MODEL)]
     command += ["--port", str(port)]
-    start = f"import subprocess; p = subprocess.Popen({command!r}); print(p.pid, flush=True); p.wait()"
+    start = (
+        f"import subprocess; p = subprocess.Popen({command!r}); print(p.pid, flush=True); p.wait()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", start], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as parent:
@@ -202,8 +219,6 @@ def test_it_ends_when_its_parent_dies(tmp_path: Path) -> None:
         until(lambda: answers(f"http://127.0.0.1:{port}/"), within=60, process=parent)
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
-    try:
+    with suppress(psutil.NoSuchProcess):
         child.wait(5)
-    except psutil.NoSuchProcess:
-        pass
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
