@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,6 +43,8 @@ def prepare_torch() -> None:
     """Use few threads (`OMP_NUM_THREADS` decides if set) and keep progress bars out of the log."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(MOST_THREADS, len(os.sched_getaffinity(0))))
+    # peft still asks transformers for names on their way out; nobody who reads a job's log can mend that.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
 
@@ -126,7 +129,7 @@ def finetune(
     output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if not math.isfinite(output.training_loss):
         raise SystemFailure("The training loss is no longer a number; try a smaller learning_rate")
-    print(f"trained {trainer.state.global_step} steps  {progress.best(trainer.state)}", flush=True)
+    print(f"trained {trainer.state.global_step} steps{progress.best(trainer.state)}", flush=True)
     return trainer.model
 
 
@@ -272,7 +275,7 @@ class _Progress(TrainerCallback):
         """The best evaluation, in words."""
         if state.best_metric is None:
             return ""
-        return f"best {state.best_metric:.3f} at step {state.best_global_step}"
+        return f", best {state.best_metric:.3f} at step {state.best_global_step}"
 
 
 def _is_of_interest(name: str) -> bool:

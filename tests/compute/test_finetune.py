@@ -144,6 +144,44 @@ def test_metrics_survive_an_outage_of_the_server(
     assert not list(job.mlflow_model.rglob("adapter*"))
 
 
+def test_options_of_training_and_evaluation_are_followed(
+    new_job: Callable[..., JobFolder], mlflow_server: Mlflow, trained: JobFolder
+) -> None:
+    """LoRA left unmerged, Adafactor, accumulation, evaluation by fraction, F1, early stopping, a
+    second fine-tune on top of a first: together, since each alone would cost a process.
+    """
+    job = new_job(
+        mlflow_model_path=str(trained.mlflow_model),
+        num_train_epochs=9,
+        per_device_train_batch_size=8,
+        per_device_eval_batch_size=40,
+        gradient_accumulation_steps=2,
+        learning_rate=1e-4,
+        optim="adafactor",
+        apply_lora="true",
+        merge_lora_weights="false",
+        metric_for_best_model="f1",
+        evaluation_strategy="steps",
+        evaluation_steps_interval=0.5,
+        apply_early_stopping="true",
+        early_stopping_threshold=0.5,
+        max_seq_length=64,
+        pad_to_max_length="true",
+        apply_deepspeed="true",
+        precision="16",
+    )
+    assert job.run() == 0, job.log.read_text()
+    scores = mlflow_server.metric(job.run_id, "eval_f1")
+    # 180 rows in batches of 2 x 8 are 12 steps an epoch; the second evaluation is no better by 0.5.
+    assert [step for step, _ in scores] == [6, 12]
+    assert all(0.8 < score <= 1 for _, score in scores)
+    assert (job.pytorch_model / "adapter_model.safetensors").is_file()
+    assert (job.mlflow_model / "model/model.safetensors").is_file()
+    assert job.says("DeepSpeed needs CUDA")
+    assert job.says("precision 16 needs a GPU")
+    assert not job.says("Warning")
+
+
 def test_fewer_than_ten_training_rows_fail_the_job_as_the_component_does(
     new_job: Callable[..., JobFolder], tmp_path: Path
 ) -> None:
