@@ -68,7 +68,7 @@ print(model.predict({{"messages": {question[:1]!r}}})[0]["choices"][0]["message"
 print(type(mlflow.transformers.load_model({str(trained.mlflow_model)!r}, return_type="components")["model"]))
 """
     done = subprocess.run(
-        [TRAIN_PYTHON, "-c", script], capture_output=True, text=True, timeout=60, check=True
+        [TRAIN_PYTHON, "-c", script], capture_output=True, text=True, timeout=120, check=True
     )
     answer, loaded = done.stdout.strip().splitlines()
     assert answer.strip() == question[1]["content"]
@@ -87,7 +87,7 @@ def test_a_killed_job_resumes_to_the_same_result_and_logs_nothing_twice(
     job = new_job(**SHORT_FINETUNE)
     with job.start() as process:
         saved = job.pytorch_model / "checkpoint-24/complete"
-        until(saved.exists, within=60, process=process)
+        until(saved.exists, within=120, process=process)
         os.kill(process.pid, signal.SIGKILL)
     torn = job.pytorch_model / "checkpoint-99"
     torn.mkdir()
@@ -108,7 +108,7 @@ def test_cancel_stops_within_two_seconds_and_leaves_no_result(
 ) -> None:
     job = new_job(**SHORT_FINETUNE)
     with job.start() as process:
-        until(lambda: job.says("step 4/60"), within=60, process=process)
+        until(lambda: job.says("step 4/60"), within=120, process=process)
         begun = time.monotonic()
         process.terminate()
         process.wait(5)
@@ -131,7 +131,7 @@ def test_metrics_survive_an_outage_of_the_server(
             evaluation_strategy="disable",
         )
         with job.start() as process:
-            until(lambda: job.says("step 2/24"), within=60, process=process)
+            until(lambda: job.says("step 2/24"), within=120, process=process)
             outage.begin()
             until(lambda: job.says("metrics wait"), within=30, process=process)
             outage.end()

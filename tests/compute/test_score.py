@@ -189,7 +189,7 @@ def test_concurrent_requests_get_their_own_answers(servers: dict[str, Scoring]) 
 def test_a_folder_without_a_model_ends_the_process_with_the_reason(tmp_path: Path) -> None:
     command = [TRAIN_PYTHON, "-m", "local.compute.score", "--model", tmp_path, "--port", "1"]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 1
     assert "found no model" in done.stderr
@@ -216,7 +216,7 @@ def test_it_ends_when_its_parent_dies(tmp_path: Path) -> None:
     ) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
-        until(lambda: answers(f"http://127.0.0.1:{port}/"), within=60, process=parent)
+        until(lambda: answers(f"http://127.0.0.1:{port}/"), within=120, process=parent)
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
     with suppress(psutil.NoSuchProcess):
