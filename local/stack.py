@@ -211,7 +211,7 @@ class Stack:
 
     def _mlflow(self) -> Service:
         folder, port = self.state / "mlflow", self.kept.ports["mlflow"]
-        command = [
+        command: list[str | Path | int] = [
             *(TRAINING / "mlflow", "server", "--host", "127.0.0.1", "--port", port),
             *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
             *("--artifacts-destination", folder / "artifacts", "--workers", 1),
@@ -227,7 +227,7 @@ class Stack:
 
     def _control_plane(self) -> Service:
         ports = self.kept.ports
-        command = [
+        command: list[str | Path | int] = [
             *(sys.executable, "-m", "local.azureml", "--state", self.state / "azureml"),
             *("--port", ports["control_plane"], "--identity-port", ports["identity"]),
             *("--certificates", self.state / "certificates"),
@@ -261,7 +261,7 @@ class Stack:
             except (OSError, ValueError, KeyError) as error:
                 raise StartFailed(f"The Functions host's keys cannot be used: {error}") from error
 
-        command = [
+        command: list[str | Path | int] = [
             *(sys.executable, "-m", "local.eventgrid", "--port", port, "--state", folder),
             *("--config", config, "--pace", self.pace),
         ]
@@ -281,7 +281,7 @@ class Stack:
 
     def _host(self) -> Service:
         port = self.kept.ports["host"]
-        command = [
+        command: list[str | Path | int] = [
             *(sys.executable, "-m", "local.host", "--app", ROOT),
             *("--port", port, "--state", self.state / "host"),
         ]
