@@ -206,7 +206,7 @@ class Stack:
             command=self._command(AZURITE, azurite.command),
             log=self._log(AZURITE),
             ready=azurite.is_ready,
-            settle=lambda: containers.ensure(azurite.connection_string),
+            settle=lambda: containers.ensure(azurite.connection_string, self.bundle),
         )
 
     def _mlflow(self) -> Service:
