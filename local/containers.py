@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from local.processes import StartFailed
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -19,8 +21,17 @@ def ensure(connection_string: str, bundle: Path) -> None:
         bundle: The certificates to trust.
 
     Raises:
-        azure.core.exceptions.AzureError: The storage does not answer, or refuses.
+        StartFailed: The storage does not answer, or refuses.
     """
+    from azure.core.exceptions import AzureError
+
+    try:
+        _ensure(connection_string, bundle)
+    except AzureError as error:
+        raise StartFailed(f"The containers cannot be made: {error}") from error
+
+
+def _ensure(connection_string: str, bundle: Path) -> None:
     from azure.core.exceptions import ResourceExistsError
     from azure.storage.blob import BlobServiceClient
     from azure.storage.queue import QueueClient

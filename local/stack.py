@@ -167,8 +167,8 @@ class Stack:
         if taken:
             listed = ", ".join(f"{port} ({name})" for name, port in taken.items())
             raise StartFailed(
-                f"Another program listens on ports that this stack keeps: {listed}. End it, or remove "
-                f"{self.state / 'stack.json'} to draw new ports and keys."
+                f"Another program listens on ports that this stack keeps: {listed}. End it, or "
+                f"remove {self.state / 'stack.json'} to draw new ports and keys."
             )
 
     # The services.

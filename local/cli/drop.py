@@ -91,7 +91,7 @@ def _files(manifest: Path, further: Iterable[Path]) -> list[tuple[str, str, Path
 
 
 def _blob_name(file: Path) -> str:
-    """Where a file given on the command line goes: its path if relative and below, else its name."""
+    """Where a file from the command line goes: its path if relative and below, else its name."""
     path = PurePosixPath(file.as_posix())
     return file.name if path.is_absolute() or ".." in path.parts else str(path)
 
