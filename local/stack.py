@@ -100,6 +100,11 @@ class Stack:
         }
 
     @property
+    def host_key(self) -> str:
+        """The Functions host's own key, for the routes that ask for one."""
+        return host_key(self.state)
+
+    @property
     def pids(self) -> dict[str, int]:
         """The process of each service that runs now, by the service's name."""
         return self._supervisor.pids if self._supervisor else {}

@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _dispatch(options: argparse.Namespace) -> int:  # noqa: PLR0911 - one line for each command
+def _dispatch(options: argparse.Namespace) -> int:
     from local.stack import Stack
 
     match options.command:
@@ -97,12 +97,9 @@ def _dispatch(options: argparse.Namespace) -> int:  # noqa: PLR0911 - one line f
 
             return chat(options.state, options.model, options.question)
         case "demo":
-            import importlib
+            from local.cli.demo import run as play
 
-            # Made apart from this package; it starts the stack itself.
-            return int(
-                importlib.import_module("local.demo").run(Stack(options.state, pace=options.pace))
-            )
+            return play(Stack(options.state, pace=options.pace))
         case _:
             from local.cli.reset import reset
 

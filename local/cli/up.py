@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-if TYPE_CHECKING:
-    from types import FrameType
+from local.cli.signals import interruptible
 
+if TYPE_CHECKING:
     from local.stack import Stack
 
 
@@ -22,36 +20,20 @@ def run(stack: Stack) -> int:
         StartFailed: It cannot start; nothing is left running.
     """
     console = Console(highlight=False, soft_wrap=True)
-    stop = threading.Event()
-    interrupted = False
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        nonlocal interrupted
-        stop.set()
-        if not interrupted:
-            interrupted = True
-            raise KeyboardInterrupt  # a start that is under way is broken off, once
-
-    before = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-    }
     begun = time.monotonic()
-    try:
-        console.print("Starting. The first time takes longer.")
-        with stack:
-            _greet(console, stack, time.monotonic() - begun)
-            while not stop.wait(0.5) and stack.failure is None:
-                continue
-            return 1 if stack.failure else 0
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if stack.failure is not None:
-            console.print(f"The stack broke: {stack.failure}", style="red")
-        elif stop.is_set():
+    with interruptible() as stopped:
+        try:
+            console.print("Starting. The first time takes longer.")
+            with stack:
+                _greet(console, stack, time.monotonic() - begun)
+                while stack.failure is None:
+                    stopped.wait(0.5)
+                failure = stack.failure
+        except KeyboardInterrupt:
             console.print("Everything is ended.")
+            return 0
+    console.print(f"The stack broke: {failure}", style="red", markup=False)
+    return 1
 
 
 def _greet(console: Console, stack: Stack, seconds: float) -> None:
