@@ -1,0 +1,232 @@
+"""Compute clusters (`AmlCompute`): made, found, listed, deleted; their nodes are this machine.
+
+A missing cluster is 404 with no body at all, as on Azure. States follow from times that are
+written when an operation begins, so a restart in between changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from local.azureml import operations, sizes
+from local.azureml.clock import iso
+from local.azureml.wire import (
+    PROVIDER,
+    WORKSPACE,
+    ArmError,
+    NotEmulated,
+    answer,
+    empty,
+    json_body,
+    page_size,
+    page_token,
+    paged_documents,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from local.azureml.plane import Plane
+
+KIND = "compute"
+_NAME = re.compile(r"^[a-zA-Z][a-zA-Z0-9-]{0,30}[a-zA-Z0-9]$")
+
+
+def compute_id(plane: Plane, name: str) -> str:
+    """The ARM id of the cluster called `name`."""
+    return f"{plane.workspace_id}/computes/{name}"
+
+
+def find(plane: Plane, name: str) -> dict[str, Any] | None:
+    """The cluster as it is now, or None if there is none (any more)."""
+    stored = plane.store.get(KIND, compute_id(plane, name))
+    if stored is None:
+        return None
+    gone = stored.body["gone_at"]
+    if gone and datetime.fromisoformat(gone) <= plane.clock.now():
+        plane.store.delete(KIND, stored.id)
+        return None
+    return stored.body
+
+
+def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
+    """The cluster as ARM shows it at this moment."""
+    ready = datetime.fromisoformat(body["ready_at"]) <= plane.clock.now()
+    state = "Deleting" if body["gone_at"] else ("Succeeded" if ready else "Creating")
+    settled = state == "Succeeded"
+    cluster = {
+        **body["cluster"],
+        "subnet": None,
+        "currentNodeCount": 0 if settled else None,
+        "targetNodeCount": 0 if settled else None,
+        "nodeStateCounts": _NO_NODES if settled else None,
+        "allocationState": "Steady" if settled else None,
+        "errors": None,
+        "virtualMachineImage": None,
+        "isolatedNetwork": False,
+    }
+    return {
+        "id": body["id"],
+        "name": body["name"],
+        "type": f"{PROVIDER}/workspaces/computes",
+        "location": body["location"],
+        "tags": body["tags"],
+        "properties": {
+            "createdOn": body["created_on"],
+            "modifiedOn": body["modified_on"],
+            "disableLocalAuth": body["disable_local_auth"],
+            "description": body["description"],
+            "resourceId": None,
+            "computeType": "AmlCompute",
+            "computeLocation": body["location"],
+            "provisioningState": state,
+            "provisioningErrors": None,
+            "provisioningWarnings": {},
+            "isAttachedCompute": False,
+            "properties": cluster,
+        },
+    }
+
+
+_NO_NODES = dict.fromkeys(
+    (
+        "preparingNodeCount",
+        "runningNodeCount",
+        "idleNodeCount",
+        "unusableNodeCount",
+        "leavingNodeCount",
+        "preemptedNodeCount",
+    ),
+    0,
+)
+
+
+def _checked(name: str, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The request's properties and the cluster in them, known to be good.
+
+    Raises:
+        ArmError: As Azure refuses it. NotEmulated: Another kind of compute.
+    """
+    properties = body.get("properties") or {}
+    kind = properties.get("computeType")
+    if kind != "AmlCompute":
+        raise NotEmulated(f"compute of type {kind!r} (only AmlCompute)")
+    if not _NAME.match(name):
+        raise ArmError(
+            400,
+            "InvalidComputeName",
+            f"The compute name '{name}' is invalid: it must be 2 to 32 characters long, letters, "
+            "digits and dashes, begin with a letter and end with a letter or digit.",
+        )
+    cluster = dict(properties.get("properties") or {})
+    size = sizes.find_size(str(cluster.get("vmSize")))
+    if size is None or "AmlCompute" not in size["supportedComputeTypes"]:
+        raise ArmError(
+            400,
+            "InvalidPropertyValue",
+            f"The specified VM size '{cluster.get('vmSize')}' is not supported in this region.",
+        )
+    scale = cluster.get("scaleSettings") or {}
+    least, most = int(scale.get("minNodeCount") or 0), int(scale.get("maxNodeCount") or 0)
+    if most < 1 or not 0 <= least <= most:
+        raise ArmError(
+            400,
+            "InvalidPropertyValue",
+            "maxNodeCount must be at least 1 and minNodeCount between 0 and maxNodeCount; given "
+            f"are minNodeCount {least} and maxNodeCount {most}.",
+        )
+    cluster["vmSize"] = size["name"]
+    return properties, cluster
+
+
+def routes(plane: Plane) -> Iterable[web.RouteDef]:
+    """`computes`: get, list, create or update, delete."""
+    one = f"{WORKSPACE}/computes/{{compute}}"
+
+    async def get(request: web.Request) -> web.Response:
+        found = find(plane, request.match_info["compute"])
+        if found is None:
+            raise ArmError(404, "", "")
+        return answer(_shown(plane, found))
+
+    async def listed(request: web.Request) -> web.Response:
+        def there(body: dict[str, Any]) -> bool:
+            return find(plane, body["name"]) is not None
+
+        page = plane.store.list(
+            KIND,
+            f"{plane.workspace_id}/computes/",
+            limit=page_size(request),
+            token=page_token(request),
+            keep=there,
+        )
+        return paged_documents(request, page, lambda body: _shown(plane, body))
+
+    async def put(request: web.Request) -> web.Response:
+        return await _put(plane, request)
+
+    async def delete(request: web.Request) -> web.Response:
+        return _delete(plane, request)
+
+    return [
+        web.get(f"{WORKSPACE}/computes", listed),
+        web.get(one, get),
+        web.put(one, put),
+        web.delete(one, delete),
+    ]
+
+
+async def _put(plane: Plane, request: web.Request) -> web.Response:
+    name = request.match_info["compute"]
+    body = await json_body(request)
+    properties, cluster = _checked(name, body)
+    before, now = find(plane, name), plane.clock.now()
+    if before is not None and before["cluster"]["vmSize"] != cluster["vmSize"]:
+        raise ArmError(
+            409, "Conflict", f"The VM size of the existing compute '{name}' cannot be changed."
+        )
+    ready = now + timedelta(seconds=plane.timetable.compute_create)
+    stored = {
+        "id": compute_id(plane, name),
+        "name": name,
+        "location": body.get("location") or plane.region,
+        "tags": body.get("tags") or {},
+        "description": properties.get("description"),
+        "disable_local_auth": bool(properties.get("disableLocalAuth")),
+        "cluster": cluster,
+        "created_on": before["created_on"] if before else iso(now),
+        "modified_on": iso(now),
+        "ready_at": iso(ready),
+        "gone_at": None,
+    }
+    plane.store.put(KIND, compute_id(plane, name), stored)
+    shown = _shown(plane, stored)
+    shown["properties"]["provisioningState"] = "Creating"
+    return answer(shown, 201, _operation(plane, request, plane.timetable.compute_create))
+
+
+def _operation(plane: Plane, request: web.Request, seconds: float) -> dict[str, str]:
+    _, headers = operations.begin(
+        plane, request, flavour="computeOperationsStatus", seconds=seconds
+    )
+    return headers
+
+
+def _delete(plane: Plane, request: web.Request) -> web.Response:
+    if request.query.get("underlyingResourceAction") not in ("Delete", "Detach"):
+        raise ArmError(
+            400,
+            "MissingParameter",
+            "The query parameter underlyingResourceAction must be Delete or Detach.",
+        )
+    found = find(plane, request.match_info["compute"])
+    if found is None:
+        return empty(204)
+    seconds = plane.timetable.compute_delete
+    found["gone_at"] = found["gone_at"] or iso(plane.clock.now() + timedelta(seconds=seconds))
+    plane.store.put(KIND, found["id"], found)
+    return empty(202, _operation(plane, request, seconds))

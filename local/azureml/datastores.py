@@ -1,0 +1,203 @@
+"""Datastores: names for containers, with the credentials to reach them.
+
+`workspaceblobstore` (the default) and `workspaceartifactstore` come with the workspace. Further
+ones are declared when the server starts, without credentials as on a workspace that uses
+identities, or made through the API.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from local.azureml.clock import iso
+from local.azureml.storage import Storage
+from local.azureml.wire import (
+    PROVIDER,
+    WORKSPACE,
+    ArmError,
+    NotEmulated,
+    answer,
+    empty,
+    json_body,
+    page_size,
+    page_token,
+    paged_documents,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from local.azureml.plane import Plane
+
+KIND = "datastore"
+DEFAULT = "workspaceblobstore"
+DEFAULT_CONTAINER = "azureml-blobstore"
+ARTIFACTS = "workspaceartifactstore"
+ARTIFACTS_CONTAINER = "azureml"
+_NAME = re.compile(r"^[a-zA-Z0-9_]{1,255}$")
+
+
+def storage(plane: Plane) -> Storage:
+    """The workspace's storage account."""
+    made = plane.parts.get("storage")
+    if made is None:
+        bundle = plane.settings.certificates.bundle
+        made = plane.parts["storage"] = Storage(plane.settings.storage, bundle)
+    assert isinstance(made, Storage)
+    return made
+
+
+def datastore_id(plane: Plane, name: str) -> str:
+    """The ARM id of the datastore called `name`."""
+    return f"{plane.workspace_id}/datastores/{name}"
+
+
+def find(plane: Plane, name: str) -> dict[str, Any] | None:
+    """The stored datastore: `name`, `container`, `account`, `credentials`; None if unknown."""
+    found = plane.store.get(KIND, datastore_id(plane, name))
+    return found.body if found else None
+
+
+def seed(plane: Plane) -> None:
+    """Write the workspace's own and the declared datastores, as this start has them."""
+    account = storage(plane).account.shown_name
+    own = {DEFAULT: DEFAULT_CONTAINER, ARTIFACTS: ARTIFACTS_CONTAINER}
+    for name, container in {**own, **plane.settings.datastores}.items():
+        before = find(plane, name)
+        body = {
+            "name": name,
+            "container": container,
+            "account": account,
+            "credentials": "AccountKey" if name in own else "None",
+            "created_at": before["created_at"] if before else iso(plane.clock.now()),
+            "own": True,
+        }
+        if before != body:
+            plane.store.put(KIND, datastore_id(plane, name), body)
+
+
+def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
+    default = body["name"] == DEFAULT
+    return {
+        "id": datastore_id(plane, body["name"]),
+        "name": body["name"],
+        "type": f"{PROVIDER}/workspaces/datastores",
+        "properties": {
+            "description": body.get("description"),
+            "tags": body.get("tags"),
+            "properties": None,
+            "isDefault": default,
+            "credentials": {"credentialsType": body["credentials"]},
+            "subscriptionId": plane.settings.subscription if default else None,
+            "resourceGroup": plane.settings.group if default else None,
+            "datastoreType": "AzureBlob",
+            "accountName": body["account"],
+            "containerName": body["container"],
+            "endpoint": "core.windows.net",
+            "protocol": "https",
+            "serviceDataAccessAuthIdentity": (
+                "WorkspaceSystemAssignedIdentity" if default else "None"
+            ),
+        },
+        "systemData": {"createdAt": body["created_at"], "createdByType": "Application"},
+    }
+
+
+def _found(plane: Plane, request: web.Request) -> dict[str, Any]:
+    name = request.match_info["datastore"]
+    found = find(plane, name)
+    if found is None:
+        raise ArmError(404, "UserError", f"Could not find datastore: {name}")
+    return found
+
+
+def routes(plane: Plane) -> Iterable[web.RouteDef]:
+    """`datastores`: get, list, create or update, delete, `listSecrets`."""
+    seed(plane)
+    one = f"{WORKSPACE}/datastores/{{datastore}}"
+
+    async def get(request: web.Request) -> web.Response:
+        return answer(_shown(plane, _found(plane, request)))
+
+    async def listed(request: web.Request) -> web.Response:
+        page = plane.store.list(
+            KIND,
+            f"{plane.workspace_id}/datastores/",
+            limit=page_size(request, 30),
+            token=page_token(request),
+            newest_first=True,
+        )
+        return paged_documents(request, page, lambda body: _shown(plane, body))
+
+    async def put(request: web.Request) -> web.Response:
+        return await _put(plane, request)
+
+    async def delete(request: web.Request) -> web.Response:
+        found = find(plane, request.match_info["datastore"])
+        if found is None:
+            return empty(204)
+        if found.get("own"):
+            raise ArmError(400, "UserError", f"Datastore {found['name']} cannot be deleted.")
+        plane.store.delete(KIND, datastore_id(plane, found["name"]))
+        return empty(200)
+
+    async def secrets(request: web.Request) -> web.Response:
+        return answer(_secrets(plane, _found(plane, request), await json_body(request)))
+
+    return [
+        web.get(f"{WORKSPACE}/datastores", listed),
+        web.get(one, get),
+        web.put(one, put),
+        web.delete(one, delete),
+        web.post(f"{one}/listSecrets", secrets),
+    ]
+
+
+async def _put(plane: Plane, request: web.Request) -> web.Response:
+    name = request.match_info["datastore"]
+    properties = (await json_body(request)).get("properties") or {}
+    if properties.get("datastoreType") != "AzureBlob":
+        raise NotEmulated(f"a datastore of type {properties.get('datastoreType')!r}")
+    if not _NAME.match(name):
+        raise ArmError(
+            400,
+            "UserError",
+            f"Datastore name '{name}' is invalid: only letters, digits and underscores.",
+        )
+    missing = [key for key in ("accountName", "containerName") if not properties.get(key)]
+    if missing:
+        raise ArmError(400, "UserError", f"Missing required properties: {', '.join(missing)}.")
+    credentials = properties.get("credentials") or {}
+    kind = credentials.get("credentialsType") or "None"
+    if kind not in ("AccountKey", "Sas", "None"):
+        raise NotEmulated(f"datastore credentials of type {kind!r}")
+    before = find(plane, name)
+    body = {
+        "name": name,
+        "container": properties["containerName"],
+        "account": properties["accountName"],
+        "credentials": kind,
+        "secrets": credentials.get("secrets"),
+        "description": properties.get("description"),
+        "tags": properties.get("tags") or {},
+        "created_at": before["created_at"] if before else iso(plane.clock.now()),
+    }
+    plane.store.put(KIND, datastore_id(plane, name), body)
+    return answer(_shown(plane, body), 200 if before else 201)
+
+
+def _secrets(plane: Plane, body: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """What `listSecrets` answers: a signature if one that expires is asked for, else the key."""
+    kind = body["credentials"]
+    if kind == "None":
+        raise ArmError(400, "UserError", "No secrets for credentials of type None.")
+    if not body.get("own"):
+        return dict(body["secrets"] or {})
+    store = storage(plane)
+    if asked.get("expirableSecret"):
+        hours = int(asked.get("expireAfterHours") or 1)
+        return {"secretsType": "Sas", "sasToken": store.account_sas(hours)}
+    return {"secretsType": "AccountKey", "key": store.account.key}

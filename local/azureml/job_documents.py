@@ -1,0 +1,227 @@
+"""A job as it is kept and as the wire shows it.
+
+Each change of status is one transaction with the events that it causes, so that a kill in between
+loses neither or both.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+from local.azureml import events
+from local.azureml.clock import iso
+from local.azureml.identity import PRINCIPAL
+from local.azureml.wire import PROVIDER
+from local.azureml.workspace import tracking_uri
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from local.azureml.plane import Plane
+
+KIND: Final = "job"
+TERMINAL: Final = frozenset({"Completed", "Failed", "Canceled"})
+STEPS: Final = (
+    "validation",
+    "model_import",
+    "preprocess",
+    "finetune",
+    "model_converter",
+)
+
+Job = dict[str, Any]
+
+
+def job_id(plane: Plane, name: str) -> str:
+    """The ARM id of a job."""
+    return f"{plane.workspace_id}/jobs/{name}"
+
+
+def find(plane: Plane, name: str) -> Job | None:
+    """The kept job, or None."""
+    found = plane.store.get(KIND, job_id(plane, name))
+    return found.body if found else None
+
+
+def save(plane: Plane, job: Job) -> None:
+    """Write the job."""
+    plane.store.put(KIND, job_id(plane, job["name"]), job)
+
+
+def folder(plane: Plane, name: str) -> Path:
+    """The job's folder: `job.json`, `std_log.txt`, `steps.jsonl`, `result.json`, data."""
+    return plane.settings.state / "jobs" / name
+
+
+def experiment_id(plane: Plane, experiment: str) -> str:
+    """The GUID of an experiment, derived from its name."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{plane.workspace_id}/experiments/{experiment}"))
+
+
+def child_name(job: Job, step: str) -> str:
+    """The name of a child run, derived from the job's and the step's."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{job['name']}/{step}"))
+
+
+def set_status(plane: Plane, job: Job, status: str, error: dict[str, str] | None = None) -> None:
+    """Move the job to `status`, keep when, and queue the events."""
+    now = iso(plane.clock.now())
+    job.update(status=status, since=now)
+    job["timeline"].append([status, now])
+    if status == "Running":
+        job["started_at"] = job["started_at"] or now
+    if status in TERMINAL:
+        job["ended_at"] = now
+        job["error"] = error
+    with plane.store.transaction():
+        save(plane, job)
+        events.queue_run(plane, root_run(plane, job))
+    events.wake(plane)
+
+
+def set_child_status(plane: Plane, job: Job, step: str, status: str, time: str) -> None:
+    """Move a child run to `status`, and queue its events; a repeat changes nothing."""
+    child = job["children"].setdefault(step, {"status": None, "start": time, "end": None})
+    if child["status"] == status or (child["status"] in TERMINAL and status == "Running"):
+        return
+    child["status"] = status
+    child["end"] = time if status in TERMINAL else None
+    with plane.store.transaction():
+        save(plane, job)
+        events.queue_run(plane, child_run(plane, job, step))
+    events.wake(plane)
+
+
+def run_properties(job: Job) -> dict[str, str]:
+    """The properties that a pipeline job has once the service took it up."""
+    own = {
+        "azureml.DevPlatv2": "true",
+        "azureml.DatasetAccessMode": "Asset",
+        "azureml.runsource": "azureml.PipelineRun",
+        "runSource": "MFE",
+        "runType": "HTTP",
+        "azureml.parameters": "{}",
+        "azureml.continue_on_step_failure": "True",
+        "azureml.continue_on_failed_optional_input": "True",
+        "azureml.enforceRerun": str(bool(job["settings"].get("force_rerun"))),
+        "azureml.defaultDataStoreName": "workspaceblobstore",
+        "azureml.pipelineComponent": "pipelinerun",
+    }
+    return {**job["properties"], **(own if job["status"] != "NotStarted" else {})}
+
+
+def root_run(plane: Plane, job: Job) -> dict[str, Any]:
+    """The job as run history and events have it."""
+    return {
+        "experimentId": experiment_id(plane, job["experiment"]),
+        "experimentName": job["experiment"],
+        "runId": job["name"],
+        "runType": "azureml.PipelineRun",
+        "runTags": {**job["tags"], "azureml.pipelineComponent": "pipelinerun"},
+        "runProperties": run_properties(job),
+        "runStatus": job["status"],
+    }
+
+
+def child_run(plane: Plane, job: Job, step: str) -> dict[str, Any]:
+    """A child run as run history and events have it."""
+    node = uuid.uuid5(uuid.NAMESPACE_URL, step).hex[:8]
+    return {
+        "experimentId": experiment_id(plane, job["experiment"]),
+        "experimentName": job["experiment"],
+        "runId": child_name(job, step),
+        "runType": "azureml.StepRun",
+        "runTags": {
+            "azureml.pipelinerunid": job["name"],
+            "azureml.nodeid": node,
+        },
+        "runProperties": {
+            "azureml.runsource": "azureml.StepRun",
+            "azureml.nodeid": node,
+            "azureml.pipelinerunid": job["name"],
+            "azureml.moduleName": step,
+            "stepType": "PythonScriptStep",
+            "computeTargetType": "AmlCompute",
+        },
+        "runStatus": job["children"][step]["status"],
+    }
+
+
+def shown(plane: Plane, job: Job) -> dict[str, Any]:
+    """The job as ARM shows it."""
+    studio = (
+        f"https://ml.azure.com/runs/{job['name']}?wsid=/subscriptions/"
+        f"{plane.settings.subscription}/resourcegroups/{plane.settings.group}"
+        f"/workspaces/{plane.settings.workspace}"
+    )
+    services = {"Tracking": f"{tracking_uri(plane)}?", "Studio": studio}
+    sent = job["sent"]
+    return {
+        "id": job_id(plane, job["name"]),
+        "name": job["name"],
+        "type": f"{PROVIDER}/workspaces/jobs",
+        "properties": {
+            "description": job["description"],
+            "tags": job["tags"],
+            "properties": run_properties(job),
+            "displayName": job["display_name"],
+            "status": job["status"],
+            "experimentName": job["experiment"],
+            "services": {name: _service(name, address) for name, address in services.items()},
+            "computeId": sent.get("computeId"),
+            "isArchived": job["archived"],
+            "identity": sent.get("identity"),
+            "componentId": sent.get("componentId"),
+            "notificationSetting": None,
+            "secretsConfiguration": None,
+            "jobType": "Pipeline",
+            "settings": job["settings"],
+            "jobs": sent.get("jobs") or {},
+            "inputs": sent.get("inputs") or None,
+            "outputs": {name: _output(plane, job, name) for name in job["outputs"]},
+            "sourceJobId": None,
+        },
+        "systemData": {
+            "createdAt": job["created_at"],
+            "createdBy": PRINCIPAL,
+            "createdByType": "User",
+        },
+    }
+
+
+def _service(name: str, endpoint: str) -> dict[str, Any]:
+    return {
+        "jobServiceType": name,
+        "port": None,
+        "endpoint": endpoint,
+        "status": None,
+        "errorMessage": None,
+        "properties": None,
+        "nodes": None,
+    }
+
+
+def _output(plane: Plane, job: Job, name: str) -> dict[str, Any]:
+    """An output; its address is known once it is there."""
+    from local.azureml.models import datastore_uri
+
+    declared = job["outputs"][name]
+    done = job["status"] == "Completed"
+    return {
+        "description": None,
+        "uri": datastore_uri(plane, "workspaceblobstore", output_path(job, name))
+        if done
+        else None,
+        "assetName": None,
+        "assetVersion": None,
+        "mode": declared.get("mode") or "ReadWriteMount",
+        "pathOnCompute": None,
+        "autoDeleteSetting": None,
+        "jobOutputType": declared["type"],
+    }
+
+
+def output_path(job: Job, output: str) -> str:
+    """Where an output lies in `workspaceblobstore`."""
+    return f"azureml/{job['name']}/{output}/"

@@ -1,0 +1,1 @@
+"""What runs inside a deployment: one model, answering in one of the documented shapes."""

@@ -1,0 +1,84 @@
+"""On the way to an end: whatever costs money or stands in another's way is let go of first.
+
+A job that still trains is cancelled, a deployment without traffic deleted, an endpoint that serves nobody
+deleted. Only then does the run end, so that an ended run never leaves anything behind that bills.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.runs import naming
+from shared.runs.endpoints import Rest
+from shared.runs.outcomes import Outcome, Stop, Wait
+from shared.runs.phases import Phase
+from shared.runs.ports import JobState, Provisioning
+from shared.runs.training import manifest_of
+
+if TYPE_CHECKING:
+    from shared.runs.ports import Endpoint, HeldEndpoint, World
+    from shared.runs.record import Run
+
+_MAY_TRAIN = (Phase.PREPARED, Phase.TRAINING)
+_MAY_STAND = (
+    Phase.REGISTERED,
+    Phase.DEPLOYING,
+    Phase.SERVING,
+    Phase.ASLEEP,
+    Phase.WAKING,
+)
+
+
+def let_go(run: Run, world: World) -> Outcome:
+    """Let go of the next thing that the run holds; `Stop` when there is nothing left."""
+    assert run.ending is not None
+    waiting: Outcome | None = None
+    if run.phase in _MAY_TRAIN:
+        waiting = _of_the_job(run, world)
+    elif run.phase in _MAY_STAND:
+        waiting = _of_the_deployment(run, world)
+    return waiting or Stop(run.ending.phase, run.ending.why)
+
+
+def _of_the_job(run: Run, world: World) -> Outcome | None:
+    name = naming.job_name(run.id, run.facts.attempt)
+    job = world.workspace.job(name)
+    if job is None or job.state is not JobState.ACTIVE:
+        return None
+    world.workspace.cancel_job(name)
+    return Wait(world.pace.rollout, f"job {name} is being cancelled")
+
+
+def _of_the_deployment(run: Run, world: World) -> Outcome | None:
+    endpoint = world.workspace.endpoint(run.facts.endpoint or "")
+    with world.endpoints.hold(manifest_of(run).endpoint) as held:
+        if endpoint is not None and endpoint.run is not None:
+            if endpoint.provisioning in (Provisioning.WORKING, Provisioning.DELETING):
+                return Wait(world.pace.rollout, f"endpoint {endpoint.name} is changing")
+            waiting = _without_deployment(run, endpoint, world, held)
+            if waiting is not None:
+                return waiting
+        record = held.record
+        if record is not None and record.owner == run.id and record.rest is Rest.WAKING:
+            held.save(record.silent(Rest.ASLEEP, world.now()))
+    return None
+
+
+def _without_deployment(
+    run: Run, endpoint: Endpoint, world: World, held: HeldEndpoint
+) -> Outcome | None:
+    name, live = naming.deployment_name(run.id), held.record.live if held.record else None
+    deployment = world.workspace.deployment(endpoint.name, name)
+    if deployment is None:
+        if live is None and not world.workspace.deployments(endpoint.name):
+            held.confirm()
+            world.workspace.delete_endpoint(endpoint.name)
+            return Wait(world.pace.rollout, f"endpoint {endpoint.name} is being deleted")
+        return None
+    held.confirm()
+    if endpoint.traffic.get(name, 0):
+        world.workspace.set_traffic(endpoint.name, {live: 100} if live and live != name else {})
+        return Wait(world.pace.rollout, f"traffic is taken from {name}")
+    if deployment.provisioning not in (Provisioning.DELETING, Provisioning.WORKING):
+        world.workspace.delete_deployment(endpoint.name, name)
+    return Wait(world.pace.rollout, f"deployment {name} is being deleted")

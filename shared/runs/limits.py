@@ -1,0 +1,112 @@
+"""What may be spent, and how patient we are.
+
+Whoever may drop a manifest may spend no more than this. The values come from the app settings; the core only
+knows that they are bounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from shared.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from shared.runs.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what a manifest may ask for.
+
+    Attributes:
+        registries: Registries that models may come from.
+        instance_types: VM sizes that may be trained or served on, compared without case.
+        nodes: Most nodes of a training job.
+        instances: Most instances of a deployment.
+        runs: Most runs that train at the same time.
+        attempts: Most training attempts of one run.
+    """
+
+    registries: Collection[str]
+    instance_types: Collection[str]
+    nodes: int
+    instances: int
+    runs: int
+    attempts: int
+
+    def problems(self, manifest: Manifest) -> list[Problem]:
+        """Everything in `manifest` that asks for more than is allowed."""
+        problems = []
+        if manifest.model.registry not in self.registries:
+            problems.append(
+                Problem(
+                    "model.registry",
+                    f"'{manifest.model.registry}' is not allowed here",
+                    f"Allowed: {', '.join(sorted(self.registries))}",
+                )
+            )
+        allowed = {size.lower() for size in self.instance_types}
+        for place, size in (
+            ("compute.size", manifest.compute.size),
+            ("deploy.instance_type", manifest.deploy.instance_type),
+        ):
+            if size.lower() not in allowed:
+                problems.append(
+                    Problem(
+                        place,
+                        f"'{size}' is not allowed here",
+                        f"Allowed: {', '.join(sorted(self.instance_types))}",
+                    )
+                )
+        for place, asked, bound in (
+            ("compute.max_nodes", manifest.compute.max_nodes, self.nodes),
+            ("deploy.instances", manifest.deploy.instances, self.instances),
+        ):
+            if asked > bound:
+                problems.append(Problem(place, f"is {asked}; at most {bound} is allowed here"))
+        return problems
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to look, and how long to be patient.
+
+    Attributes:
+        job: Between looks at a job that trains (an event usually comes first).
+        rollout: Between looks at an endpoint or deployment that is being made.
+        turn: Between looks while waiting for other runs.
+        beat: Between heartbeats of a long step; after three without one it is taken over.
+        grace: How late a look may be before `reconcile` takes it for lost.
+        first_pause: After the first failure; doubled at each further one.
+        longest_pause: The pause never grows beyond this.
+        patience: After failing for this long without a break, a run is given up.
+        appearing: How long a resource just made may still be missing from reads.
+        training: Longest time a job may take before its run is given up.
+        rolling_out: Longest time a rollout or a wake may take.
+    """
+
+    job: timedelta = timedelta(minutes=1)
+    rollout: timedelta = timedelta(seconds=30)
+    turn: timedelta = timedelta(minutes=1)
+    beat: timedelta = timedelta(seconds=20)
+    grace: timedelta = timedelta(seconds=30)
+    first_pause: timedelta = timedelta(seconds=5)
+    longest_pause: timedelta = timedelta(minutes=5)
+    patience: timedelta = timedelta(hours=6)
+    appearing: timedelta = timedelta(minutes=5)
+    training: timedelta = timedelta(days=7)
+    rolling_out: timedelta = timedelta(hours=2)
+
+    @property
+    def at_once(self) -> timedelta:
+        """No delay."""
+        return timedelta()
+
+    def pause(self, failures: int) -> timedelta:
+        """How long to wait after the `failures`-th failure in a row (from 1)."""
+        doubled: timedelta = self.first_pause * (1 << min(failures - 1, 16))
+        return min(self.longest_pause, doubled)

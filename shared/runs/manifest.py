@@ -1,0 +1,353 @@
+"""The manifest: what a person asks for.
+
+Read once, with every problem at once; past `read` there are only frozen, checked values. The JSON Schema that
+docs/ publishes is generated from these classes, so their descriptions are written for the manifest's author.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from shared import durations
+from shared.errors import ManifestRejected, Problem
+
+SIZE_LIMIT = 256 * 1024
+"""Longest manifest in bytes; the Event Grid subscription filters on the same number."""
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be text such as '30m' or '2h'")
+    return durations.parse(value)
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration, json_schema_input_type=str),
+    PlainSerializer(durations.spell, return_type=str),
+]
+"""A time span as people write it: `45s`, `30m`, `2h`, `1d`."""
+
+
+class Section(BaseModel):
+    """What all parts of a manifest share: unknown keys are refused, values are not bent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Splits(Section):
+    """Names of a hub dataset's splits."""
+
+    train: str = Field(default="train", min_length=1, description="The split to train on.")
+    validation: str | None = Field(
+        default=None, description="The split to evaluate on; carved from train when absent."
+    )
+    test: str | None = Field(
+        default=None, description="The split for the smoke test; carved from train when absent."
+    )
+
+
+Paths = Annotated[
+    tuple[str, ...],
+    BeforeValidator(
+        lambda v: (v,) if isinstance(v, str) else tuple(v) if isinstance(v, list) else v
+    ),
+]
+
+
+class Files(Section):
+    """Paths in the container `data`, one or several for each split."""
+
+    train: Paths = Field(min_length=1, description="Files to train on.")
+    validation: Paths = Field(default=(), description="Files to evaluate on.")
+    test: Paths = Field(default=(), description="Files for the smoke test.")
+
+
+class Dataset(Section):
+    """Where the rows come from: either `hub` or `files`."""
+
+    hub: str | None = Field(
+        default=None,
+        pattern=r"^[\w.-]+(/[\w.-]+)?$",
+        description="A dataset on the Hugging Face hub, as in `HuggingFaceH4/ultrachat_200k`.",
+    )
+    config: str | None = Field(default=None, description="The hub dataset's configuration.")
+    revision: str = Field(
+        default="main", description="Branch, tag or commit; resolved to a commit and recorded."
+    )
+    splits: Splits = Field(default=Splits(), description="The hub dataset's splits.")
+    files: Files | None = Field(default=None, description="Files in the container `data`.")
+    percent: float = Field(
+        default=100, gt=0, le=100, strict=False, description="Share of the rows to use."
+    )
+    max_dropped_fraction: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        strict=False,
+        description="More refused rows reject the manifest.",
+    )
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _bare_paths_train(cls, value: object) -> object:
+        return {"train": value} if isinstance(value, str | list) else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Dataset:
+        if (self.hub is None) == (self.files is None):
+            raise ValueError("needs exactly one of 'hub' and 'files'")
+        return self
+
+
+class Model(Section):
+    """The foundation model to start from."""
+
+    name: str = Field(default="Phi-4", min_length=1, description="Its name in the registry.")
+    registry: str = Field(default="azureml", min_length=1, description="The registry it is in.")
+    version: str = Field(
+        default="latest",
+        min_length=1,
+        coerce_numbers_to_str=True,
+        description="A version, or `latest`; resolved and recorded.",
+    )
+
+
+class Compute(Section):
+    """Where training runs: a cluster by name, or serverless when none is named."""
+
+    cluster: str | None = Field(default=None, description="An existing compute cluster's name.")
+    size: str = Field(
+        default="Standard_NC24ads_A100_v4", min_length=1, description="The VM size to train on."
+    )
+    max_nodes: int = Field(default=1, ge=1, description="How many nodes the job may use.")
+
+
+class Threshold(Section):
+    """Bounds of one metric; both ends are allowed values."""
+
+    min: float | None = Field(default=None, strict=False, description="The smallest good value.")
+    max: float | None = Field(default=None, strict=False, description="The largest good value.")
+
+    @model_validator(mode="after")
+    def _some_bound(self) -> Threshold:
+        bounds = [bound for bound in (self.min, self.max) if bound is not None]
+        if not bounds:
+            raise ValueError("needs at least one of 'min' and 'max'")
+        if not all(map(math.isfinite, bounds)):
+            raise ValueError("bounds must be finite numbers")
+        if len(bounds) == 2 and bounds[0] > bounds[1]:  # noqa: PLR2004
+            raise ValueError("'min' is above 'max'")
+        return self
+
+
+class Deploy(Section):
+    """Where the model answers."""
+
+    endpoint: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="The endpoint's name, which is also the model's name for OpenAI clients; "
+        "by default the manifest's name.",
+    )
+    instance_type: str = Field(
+        default="Standard_NC24ads_A100_v4", min_length=1, description="The VM size to serve on."
+    )
+    instances: int = Field(default=1, ge=1, le=50, description="How many of them.")
+    rollout: Literal["blue-green"] = Field(
+        default="blue-green",
+        description="A new deployment is tested without traffic before it takes over.",
+    )
+    take_over: bool = Field(
+        default=False, description="Allow this manifest to take an endpoint from another one."
+    )
+
+
+class Idle(Section):
+    """When nobody uses the endpoint."""
+
+    after: Duration = Field(
+        default=timedelta(hours=2),
+        gt=timedelta(0),
+        description="Unused for this long, it is deleted and costs nothing.",
+    )
+    wake_on_request: bool = Field(
+        default=True, description="The next request brings it back; otherwise the run is retired."
+    )
+    action: Literal["delete-endpoint", "delete-deployments"] = Field(
+        default="delete-endpoint",
+        description="`delete-deployments` keeps the endpoint's address and keys; neither bills.",
+    )
+
+
+class Manifest(Section):
+    """A dataset, and what shall become of it. Only `name` and `dataset` are required."""
+
+    name: str = Field(
+        min_length=1, max_length=64, description="Names the registered model and the endpoint."
+    )
+    dataset: Dataset
+    model: Model = Model()
+    compute: Compute = Compute()
+    finetune: dict[str, Any] = Field(
+        default={}, description="Inputs of the component `chat_completion_pipeline`."
+    )
+    gate: dict[str, Threshold] = Field(
+        default={}, description="Bounds that the trained model's metrics must keep."
+    )
+    deploy: Deploy = Deploy()
+    idle: Idle = Idle()
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint's name in people's words (Azure's is derived from it)."""
+        return self.deploy.endpoint or self.name
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as JSON's superset: `5e-6` is a number, a key may stand once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} must be text", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} stands twice")
+        found[key] = value
+    return found
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _reject(path: str, reason: str, mend: str = "") -> ManifestRejected:
+    return ManifestRejected([Problem(path, reason, mend)])
+
+
+def parse(path: str, content: bytes) -> dict[str, Any]:
+    """The manifest's text as a mapping; JSON or YAML by the path's ending.
+
+    Raises:
+        ManifestRejected: It is too long, not UTF-8, not JSON or YAML, or no mapping.
+    """
+    if len(content) > SIZE_LIMIT:
+        raise _reject(path, f"is {len(content):,} bytes long", f"Keep it under {SIZE_LIMIT:,}")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _reject(path, f"is not UTF-8 at byte {error.start}", "Save it as UTF-8") from error
+    try:
+        if path.endswith(".json"):
+            fields = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        else:
+            fields = yaml.load(text, Loader=_Loader)  # noqa: S506 - derives from SafeLoader
+    except json.JSONDecodeError as error:
+        raise _reject(
+            f"{path} line {error.lineno} column {error.colno}", f"is not JSON: {error.msg}"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{path} line {mark.line + 1} column {mark.column + 1}" if mark else path
+        raise _reject(place, f"is not YAML: {error.problem}") from error
+    except RecursionError as error:
+        raise _reject(path, "is nested too deeply") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise _reject(path, str(error)) from error
+    if not isinstance(fields, dict):
+        raise _reject(path, "is not a mapping", 'Write {"name": …, "dataset": …}')
+    return fields
+
+
+def problems_of(error: ValidationError) -> list[Problem]:
+    """Pydantic's findings in the manifest author's terms."""
+    problems = []
+    for found in error.errors(include_url=False):
+        place = ".".join(str(part) for part in found["loc"])
+        reason = found["msg"].removeprefix("Value error, ")
+        if found["type"] == "extra_forbidden":
+            problems.append(Problem(place, "is not a key that Droptune knows", _nearest(place)))
+        elif found["type"] == "missing":
+            problems.append(Problem(place, "is required"))
+        else:
+            problems.append(Problem(place, reason[:1].lower() + reason[1:]))
+    return problems
+
+
+def _nearest(place: str) -> str:
+    """The key that was probably meant, as a sentence, or nothing."""
+    import difflib
+
+    section: type[BaseModel] = Manifest
+    *parents, key = place.split(".")
+    for parent in parents:
+        annotation = (
+            section.model_fields[parent].annotation if parent in section.model_fields else None
+        )
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        section = next(
+            (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), section
+        )
+    close = difflib.get_close_matches(key, section.model_fields, n=1)
+    return f"Did you mean '{close[0]}'?" if close else ""
+
+
+def check(fields: dict[str, Any]) -> tuple[Manifest | None, list[Problem]]:
+    """The manifest if its form is right, and every problem of its form if not."""
+    try:
+        return Manifest.model_validate(fields), []
+    except ValidationError as error:
+        return None, problems_of(error)
+
+
+def read(path: str, content: bytes) -> Manifest:
+    """The manifest in `content`.
+
+    Raises:
+        ManifestRejected: With every problem of its form at once.
+    """
+    manifest, problems = check(parse(path, content))
+    if manifest is None:
+        raise ManifestRejected(problems)
+    return manifest

@@ -1,0 +1,399 @@
+"""What the core needs of the world, in its own words.
+
+`shared.cloud` fills these for Azure; the tests fill them in memory. Adapters translate every foreign
+exception into `shared.errors`; in particular a lost race is `StaleRecord`, and what may be tried again is
+`Transient`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime, timedelta
+
+    from shared.errors import Problem
+    from shared.runs.endpoints import EndpointRecord
+    from shared.runs.limits import Limits, Pace
+    from shared.runs.manifest import Dataset
+    from shared.runs.parameters import Component
+    from shared.runs.record import Run
+
+Message = dict[str, str]
+"""One chat message: `{"role": …, "content": …}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A message of the queue: look at this run. Without a number it is a hint, and always heeded."""
+
+    run: str
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A run is marked as active, since when."""
+
+    run: str
+    at: datetime
+
+
+class RunStore(Protocol):
+    """Run records, each guarded by its ETag, and the marks of those that are active."""
+
+    def load(self, run_id: str) -> tuple[Run, str]:
+        """The record and its ETag.
+
+        Raises:
+            Missing: There is no such run.
+        """
+
+    def create(self, run: Run) -> str:
+        """Save a new record; returns its ETag.
+
+        Raises:
+            StaleRecord: It exists already.
+        """
+
+    def save(self, run: Run, etag: str) -> str:
+        """Replace the record if its ETag still is `etag`; returns the new one.
+
+        Raises:
+            StaleRecord: Somebody else replaced it.
+        """
+
+    def mark_active(self, run_id: str) -> None:
+        """Note that the run has to be looked at. Doing it twice changes nothing."""
+
+    def mark_inactive(self, run_id: str) -> None:
+        """Take the note back. Doing it twice changes nothing."""
+
+    def active(self) -> Iterator[Mark]:
+        """The marks; costs in proportion to them alone."""
+
+
+class Looks(Protocol):
+    """The queue `run-steps`."""
+
+    def send(self, look: Look, delay: timedelta) -> None:
+        """Have `look` delivered after `delay`, at least once."""
+
+
+class HeldEndpoint(Protocol):
+    """An endpoint's record while we hold its lease."""
+
+    @property
+    def record(self) -> EndpointRecord | None:
+        """The record as it stands; `None` before the first save."""
+
+    def confirm(self) -> None:
+        """Renew the lease: called just before anything is changed in Azure.
+
+        Raises:
+            StaleRecord: The lease ran out and may be somebody else's.
+        """
+
+    def save(self, record: EndpointRecord) -> None:
+        """Replace the record.
+
+        Raises:
+            StaleRecord: The lease ran out and may be somebody else's.
+        """
+
+
+class EndpointStore(Protocol):
+    """Endpoint records."""
+
+    def load(self, name: str) -> EndpointRecord | None:
+        """The record of the endpoint of this name, in people's words."""
+
+    def hold(self, name: str) -> AbstractContextManager[HeldEndpoint]:
+        """Take the lease of the endpoint's record for the length of the block.
+
+        Raises:
+            Busy: Somebody else holds it.
+        """
+
+    def all(self) -> Iterator[EndpointRecord]:
+        """Every endpoint's record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A manifest as it lies in its container."""
+
+    path: str
+    etag: str
+
+
+class Manifests(Protocol):
+    """The containers `manifests` and `reports`."""
+
+    def read(self, path: str) -> tuple[bytes, str]:
+        """Content and ETag; of a blob over the size limit, a little more than the limit.
+
+        Raises:
+            Missing: It is gone.
+        """
+
+    def listed(self) -> Iterator[Dropped]:
+        """Every manifest in the container."""
+
+    def seen(self) -> Iterator[Dropped]:
+        """Every drop that was noted with `note_seen`."""
+
+    def note_seen(self, drop: Dropped) -> None:
+        """Note that this drop has become a run."""
+
+    def report(self, path: str, body: bytes) -> None:
+        """Write `<path>.errors.json` for the manifest's author."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedData:
+    """The files that the job is given.
+
+    Attributes:
+        fingerprint: Names the data; the same sources and options have the same one.
+        splits: Address of each split's file, as a job input takes it.
+        rows: Number of rows in each split.
+        dropped: Number of rows refused.
+    """
+
+    fingerprint: str
+    splits: Mapping[str, str]
+    rows: Mapping[str, int]
+    dropped: int
+
+
+class Preparation(Protocol):
+    """Rows to files."""
+
+    def problems(self, dataset: Dataset) -> list[Problem]:
+        """What is wrong with the sources at first sight: files that are not there, unknown formats."""
+
+    def prepare(
+        self, dataset: Dataset, max_seq_length: int | None, beat: Callable[[], None]
+    ) -> PreparedData:
+        """Prepare the rows, calling `beat` at least every few seconds.
+
+        Raises:
+            DataRejected: The rows are not fit to train on.
+        """
+
+    def prompts(self, fingerprint: str, count: int) -> list[list[Message]]:
+        """The first conversations of the test split, each cut to end with a user's turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundationModel:
+    """A model to start from: its asset id, version, and its publisher's parameter defaults."""
+
+    id: str
+    name: str
+    version: str
+    defaults: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A fine-tuning job to submit."""
+
+    name: str
+    display_name: str
+    experiment: str
+    run: str
+    foundation_model: str
+    component: str
+    splits: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    cluster: str | None
+    size: str
+    nodes: int
+    gpus: int
+    lineage: Mapping[str, str]
+
+
+class JobState(StrEnum):
+    """What matters about a job's status."""
+
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as Azure ML reports it. `worth_repeating`: the infrastructure failed, not the training."""
+
+    name: str
+    state: JobState
+    status: str
+    url: str | None = None
+    error: str | None = None
+    worth_repeating: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """A model version to register from a job's output."""
+
+    name: str
+    version: str
+    job: str
+    run: str
+    description: str
+    lineage: Mapping[str, str]
+
+
+class Provisioning(StrEnum):
+    """What matters about an endpoint's or deployment's provisioning state."""
+
+    WORKING = "working"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An online endpoint as Azure ML reports it. `run` is its ownership tag's value."""
+
+    name: str
+    provisioning: Provisioning
+    run: str | None
+    scoring_uri: str | None
+    traffic: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A deployment as Azure ML reports it. `run` is its ownership tag's value."""
+
+    name: str
+    provisioning: Provisioning
+    run: str | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentRequest:
+    """A deployment to make."""
+
+    endpoint: str
+    name: str
+    run: str
+    model: str
+    model_version: str
+    instance_type: str
+    instances: int
+
+
+class Workspace(Protocol):
+    """Azure ML. Whatever begins a long operation returns as soon as it has begun."""
+
+    @property
+    def place(self) -> str:
+        """Subscription, resource group and workspace in one line; part of endpoint names."""
+
+    def foundation_model(self, registry: str, name: str, version: str) -> FoundationModel:
+        """The model version; `latest` is resolved.
+
+        Raises:
+            Missing: There is none.
+        """
+
+    def component(self) -> Component:
+        """The newest version of the fine-tuning pipeline component."""
+
+    def gpus(self, size: str) -> int | None:
+        """GPUs of a VM size; `None` when the region does not have the size."""
+
+    def job(self, name: str) -> Job | None:
+        """The job, if there is one."""
+
+    def submit(self, request: JobRequest) -> Job:
+        """Submit the job. A job of this name that is there already is returned as it is."""
+
+    def cancel_job(self, name: str) -> None:
+        """Begin to cancel the job; nothing happens if it has ended."""
+
+    def metrics(self, job: str) -> Mapping[str, float]:
+        """The last value of each metric that the job logged."""
+
+    def has_model(self, name: str, version: str) -> bool:
+        """Whether the model version is registered."""
+
+    def register(self, request: ModelRequest) -> None:
+        """Register the model version."""
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        """The endpoint, if there is one."""
+
+    def create_endpoint(self, name: str, run: str) -> None:
+        """Begin to make an endpoint with key authentication."""
+
+    def delete_endpoint(self, name: str) -> None:
+        """Begin to delete the endpoint with all its deployments."""
+
+    def deployment(self, endpoint: str, name: str) -> Deployment | None:
+        """The deployment, if there is one."""
+
+    def deployments(self, endpoint: str) -> Sequence[Deployment]:
+        """The endpoint's deployments; none when there is no such endpoint."""
+
+    def create_deployment(self, request: DeploymentRequest) -> None:
+        """Begin to make a deployment; it gets no traffic."""
+
+    def delete_deployment(self, endpoint: str, name: str) -> None:
+        """Begin to delete the deployment."""
+
+    def logs(self, endpoint: str, deployment: str) -> str:
+        """The tail of the deployment's log; empty when there is none."""
+
+    def set_traffic(self, endpoint: str, traffic: Mapping[str, int]) -> None:
+        """Begin to set the traffic shares, in percent by deployment."""
+
+    def ask(self, endpoint: str, deployment: str, messages: Sequence[Message]) -> str:
+        """Put a conversation to one deployment, whatever traffic it has, and return its answer.
+
+        Raises:
+            Refused: It answered with an error, or with nothing.
+        """
+
+    def last_requests(
+        self, endpoints: Sequence[str], since: datetime
+    ) -> Mapping[str, datetime | None]:
+        """When each endpoint was last asked, as Azure Monitor counts; `None`: not since `since`.
+
+        An endpoint that could not be measured is missing from the answer.
+        """
+
+
+class Uses(Protocol):
+    """When the proxy last used an endpoint: fresher than metrics, which lag by minutes."""
+
+    def last(self, name: str) -> datetime | None:
+        """The last noted use of the endpoint of this name, in people's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that steps and the reconciler act on."""
+
+    runs: RunStore
+    looks: Looks
+    endpoints: EndpointStore
+    manifests: Manifests
+    preparation: Preparation
+    workspace: Workspace
+    uses: Uses
+    limits: Limits
+    pace: Pace
+    now: Callable[[], datetime]

@@ -1,0 +1,131 @@
+"""From `received` to `prepared`: the manifest is checked whole, then its data.
+
+Everything that can be known to be wrong is found before a GPU is asked for, and told at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from shared.errors import ManifestRejected, Missing, Problem
+from shared.runs import manifest as manifests
+from shared.runs import naming, parameters
+from shared.runs.endpoints import EndpointRecord, Rest
+from shared.runs.outcomes import Advance, Outcome
+from shared.runs.phases import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shared.runs.manifest import Dataset, Manifest
+    from shared.runs.ports import FoundationModel, World
+    from shared.runs.record import Run
+
+
+def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
+    """Check the manifest, claim its endpoint and prepare its data. Long: beats while it works.
+
+    Raises:
+        Rejected: With every problem found.
+    """
+    component = world.workspace.component()
+    manifest = _checked(run, world, component.inputs)
+    model = _foundation_model(manifest, world)
+    beat()
+    azure_name = _claim(run, manifest, world)
+    sequence = manifest.finetune.get("max_seq_length")
+    prepared = world.preparation.prepare(
+        manifest.dataset, sequence if isinstance(sequence, int) and sequence > 0 else None, beat
+    )
+    merged = parameters.merge(manifest.finetune, model.defaults, component.inputs)
+    facts = msgspec.structs.replace(
+        run.facts,
+        request=manifest.model_dump(mode="json", exclude_none=True),
+        notes=list(merged.notes),
+        foundation_model=model.id,
+        component=component.id,
+        fingerprint=prepared.fingerprint,
+        splits=dict(prepared.splits),
+        rows=dict(prepared.rows),
+        dropped=prepared.dropped,
+        endpoint=azure_name,
+    )
+    counts = ", ".join(f"{count:,} {split}" for split, count in prepared.rows.items())
+    return Advance(Phase.PREPARED, f"rows: {counts}; {prepared.dropped:,} dropped", facts)
+
+
+def _checked(run: Run, world: World, inputs: Mapping[str, parameters.Input]) -> Manifest:
+    """The manifest, or every problem that form, limits, parameters and sources have together."""
+    fields = manifests.parse(run.manifest, run.source)
+    manifest, problems = manifests.check(fields)
+    finetune = fields.get("finetune")
+    if isinstance(finetune, dict):
+        problems += parameters.check(finetune, inputs)
+    if manifest is not None:
+        problems += world.limits.problems(manifest)
+    dataset = manifest.dataset if manifest else _dataset_alone(fields.get("dataset"))
+    if dataset is not None:
+        problems += world.preparation.problems(dataset)
+    if manifest is None or problems:
+        raise ManifestRejected(problems)
+    return manifest
+
+
+def _dataset_alone(section: Any) -> Dataset | None:
+    """The dataset section of a manifest whose other sections are wrong, if it is right by itself."""
+    try:
+        return manifests.Dataset.model_validate(section)
+    except ValueError:
+        return None
+
+
+def _foundation_model(manifest: Manifest, world: World) -> FoundationModel:
+    asked = manifest.model
+    try:
+        return world.workspace.foundation_model(asked.registry, asked.name, asked.version)
+    except Missing as error:
+        raise ManifestRejected([Problem("model", str(error))]) from error
+
+
+def _claim(run: Run, manifest: Manifest, world: World) -> str:
+    """Claim the endpoint for this manifest, so that no other takes it unasked; returns Azure's name."""
+    with world.endpoints.hold(manifest.endpoint) as held:
+        record = held.record
+        if record is None:
+            record = EndpointRecord(
+                name=manifest.endpoint,
+                azure_name=naming.endpoint_name(manifest.endpoint, world.workspace.place),
+                manifest=run.manifest,
+                claimed_by=run.id,
+                since=world.now(),
+                idle_after=manifest.idle.after.total_seconds(),
+            )
+        elif record.manifest != run.manifest and not (
+            manifest.deploy.take_over or _is_free(record, world)
+        ):
+            raise ManifestRejected(
+                [
+                    Problem(
+                        "deploy.endpoint",
+                        f"'{manifest.endpoint}' belongs to the manifest {record.manifest}",
+                        "Choose another name, or set deploy.take_over to true",
+                    )
+                ]
+            )
+        held.save(msgspec.structs.replace(record, manifest=run.manifest, claimed_by=run.id))
+        return record.azure_name
+
+
+def _is_free(record: EndpointRecord, world: World) -> bool:
+    """Whether the endpoint's claim came to nothing."""
+    if record.rest is Rest.RETIRED:
+        return True
+    if record.rest is not Rest.NEVER_SERVED:
+        return False
+    try:
+        claimant, _ = world.runs.load(record.claimed_by)
+    except Missing:
+        return True
+    return claimant.is_final

@@ -1,0 +1,175 @@
+"""The app settings: environment variables on a laptop, app settings in Azure.
+
+Read once, checked whole, frozen. A laptop differs from Azure in these values alone. `SETTINGS` is also what
+docs/OPERATIONS.md and local.settings.sample.json are held to.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from shared import durations
+from shared.errors import Problem, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
+_DIGEST = re.compile(r"^[0-9a-f]{64}$")
+
+GPU_SIZES = (
+    "Standard_NC24ads_A100_v4,Standard_NC48ads_A100_v4,Standard_NC96ads_A100_v4,"
+    "Standard_NC40ads_H100_v5"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One app setting: its default (`None`: required) and what it is for, in one sentence."""
+
+    default: str | None
+    purpose: str
+
+
+SETTINGS: Final[Mapping[str, Setting]] = {
+    "AZURE_SUBSCRIPTION_ID": Setting(None, "The subscription of the workspace."),
+    "AZURE_RESOURCE_GROUP": Setting(None, "The resource group of the workspace."),
+    "AZUREML_WORKSPACE": Setting(None, "The Azure Machine Learning workspace."),
+    "AzureWebJobsStorage": Setting(
+        "", "The storage of the Functions host itself: a connection string, or `__…Uri` settings."
+    ),
+    "DROPTUNE_STORAGE": Setting(
+        "",
+        "Where manifests, data and records lie: a connection string, or the two settings below.",
+    ),
+    "DROPTUNE_STORAGE__blobServiceUri": Setting("", "Blob service address, with identity."),
+    "DROPTUNE_STORAGE__queueServiceUri": Setting("", "Queue service address, with identity."),
+    "RECONCILE_SCHEDULE": Setting("0 */5 * * * *", "When overdue runs are looked at (NCRONTAB)."),
+    "SWEEP_SCHEDULE": Setting("0 30 * * * *", "When missed manifests are looked for (NCRONTAB)."),
+    "CLEANUP_SCHEDULE": Setting(
+        "0 */10 * * * *", "When idle endpoints are looked for (NCRONTAB)."
+    ),
+    "DROPTUNE_API_KEYS": Setting(
+        "", "SHA-256 digests (hex) of the API keys that may ask for answers, comma-separated."
+    ),
+    "DROPTUNE_DATASTORE": Setting(
+        "droptune_datasets", "The workspace's datastore over the container `datasets`."
+    ),
+    "DROPTUNE_METRICS_ENDPOINT": Setting(
+        "", "Azure Monitor's metrics endpoint; by default that of the workspace's region."
+    ),
+    "DROPTUNE_REGISTRIES": Setting("azureml", "Registries that models may come from."),
+    "DROPTUNE_INSTANCE_TYPES": Setting(GPU_SIZES, "VM sizes that may be trained or served on."),
+    "DROPTUNE_MAX_NODES": Setting("1", "Most nodes of a training job."),
+    "DROPTUNE_MAX_INSTANCES": Setting("1", "Most instances of a deployment."),
+    "DROPTUNE_MAX_RUNS": Setting("2", "Most runs that train at the same time."),
+    "DROPTUNE_MAX_ATTEMPTS": Setting("3", "Most training attempts of one run."),
+    "DROPTUNE_LOOK_AT_JOB": Setting("1m", "How often to look at a job that trains."),
+    "DROPTUNE_LOOK_AT_ROLLOUT": Setting("30s", "How often to look at a rollout."),
+    "DROPTUNE_HOLD_WHILE_WAKING": Setting(
+        "0s", "How long a request may be held while its model wakes, before it is told to retry."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings as checked values; the names say which (see `SETTINGS`)."""
+
+    subscription: str
+    resource_group: str
+    workspace: str
+    storage: str
+    blob_uri: str
+    queue_uri: str
+    api_key_digests: frozenset[str]
+    datastore: str
+    metrics_endpoint: str
+    registries: tuple[str, ...]
+    instance_types: tuple[str, ...]
+    max_nodes: int
+    max_instances: int
+    max_runs: int
+    max_attempts: int
+    look_at_job: timedelta
+    look_at_rollout: timedelta
+    hold_while_waking: timedelta
+
+
+class _Reader:
+    """Takes settings one by one and keeps every problem for the end."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self.problems: list[Problem] = []
+
+    def text(self, name: str) -> str:
+        value = self.environment.get(name, "").strip() or SETTINGS[name].default
+        if value is None:
+            self.problems.append(Problem(name, "is not set", SETTINGS[name].purpose))
+        return value or ""
+
+    def listed(self, name: str) -> tuple[str, ...]:
+        return tuple(part.strip() for part in self.text(name).split(",") if part.strip())
+
+    def number(self, name: str) -> int:
+        text = self.text(name)
+        if text.isdigit() and int(text) >= 1:
+            return int(text)
+        self.problems.append(Problem(name, f"is '{text}'", "Set a whole number of at least 1"))
+        return 1
+
+    def span(self, name: str) -> timedelta:
+        try:
+            return durations.parse(self.text(name))
+        except ValueError as error:
+            self.problems.append(Problem(name, str(error)))
+            return durations.parse("1m")
+
+    def digests(self, name: str) -> frozenset[str]:
+        found = frozenset(digest.lower() for digest in self.listed(name))
+        if not all(map(_DIGEST.match, found)):
+            # The value is not repeated: somebody may have put the key itself there.
+            mend = "Set the SHA-256 of each key: printf %s KEY | sha256sum"
+            self.problems.append(Problem(name, "holds something that is no SHA-256 digest", mend))
+        return found
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """The settings in `environment`.
+
+    Raises:
+        SettingsError: With every problem at once.
+    """
+    reader = _Reader(environment)
+    blob = reader.text("DROPTUNE_STORAGE__blobServiceUri")
+    queue = reader.text("DROPTUNE_STORAGE__queueServiceUri")
+    storage = reader.text("DROPTUNE_STORAGE")
+    if not storage and not (blob and queue):
+        missing = "DROPTUNE_STORAGE__queueServiceUri" if blob else "DROPTUNE_STORAGE"
+        reader.problems.append(Problem(missing, "is not set", SETTINGS[missing].purpose))
+    settings = Settings(
+        subscription=reader.text("AZURE_SUBSCRIPTION_ID"),
+        resource_group=reader.text("AZURE_RESOURCE_GROUP"),
+        workspace=reader.text("AZUREML_WORKSPACE"),
+        storage=storage,
+        blob_uri=blob,
+        queue_uri=queue,
+        api_key_digests=reader.digests("DROPTUNE_API_KEYS"),
+        datastore=reader.text("DROPTUNE_DATASTORE"),
+        metrics_endpoint=reader.text("DROPTUNE_METRICS_ENDPOINT"),
+        registries=reader.listed("DROPTUNE_REGISTRIES"),
+        instance_types=reader.listed("DROPTUNE_INSTANCE_TYPES"),
+        max_nodes=reader.number("DROPTUNE_MAX_NODES"),
+        max_instances=reader.number("DROPTUNE_MAX_INSTANCES"),
+        max_runs=reader.number("DROPTUNE_MAX_RUNS"),
+        max_attempts=reader.number("DROPTUNE_MAX_ATTEMPTS"),
+        look_at_job=reader.span("DROPTUNE_LOOK_AT_JOB"),
+        look_at_rollout=reader.span("DROPTUNE_LOOK_AT_ROLLOUT"),
+        hold_while_waking=reader.span("DROPTUNE_HOLD_WHILE_WAKING"),
+    )
+    if reader.problems:
+        raise SettingsError(reader.problems)
+    return settings

@@ -1,0 +1,42 @@
+"""What every test folder may use: real storage and the certificates that clients trust."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.azurite import Azurite
+from local.azurite.installation import install
+from local.certificates import ensure_certificates
+from local.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local.certificates import Certificates
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """A certificate authority of this test session."""
+    return ensure_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def azurite(
+    tmp_path_factory: pytest.TempPathFactory, certificates: Certificates
+) -> Iterator[Azurite]:
+    """Azurite over HTTPS, one for the session: use containers and queues of your own.
+
+    REQUESTS_CA_BUNDLE and SSL_CERT_FILE name the bundle while it runs, so that unmodified storage
+    clients (requests and aiohttp alike) trust it without further options.
+    """
+    install()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REQUESTS_CA_BUNDLE", str(certificates.bundle))
+        patch.setenv("SSL_CERT_FILE", str(certificates.bundle))
+        with Azurite(
+            tmp_path_factory.mktemp("azurite"), certificates, free_port(), free_port()
+        ) as running:
+            yield running

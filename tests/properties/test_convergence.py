@@ -1,0 +1,234 @@
+"""Whatever is lost, doubled, late or broken: in the end there is one job, one model, one deployment."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from shared.errors import Busy, Denied, Throttled, Unavailable
+from shared.runs import intake, naming, reconciler
+from shared.runs.endpoints import Rest
+from shared.runs.phases import FINAL, NEXT, RESTING, Phase
+from shared.runs.ports import JobState, Look, Provisioning
+from shared.runs.record import Wish
+from tests.worlds import CrashError, Simulation
+
+FIRST = json.dumps({"name": "chat", "dataset": {"files": ["a.jsonl"]}}).encode()
+SECOND = json.dumps({"name": "chat", "dataset": {"files": ["b.jsonl"]}}).encode()
+WRONG = b'{"name": "chat", "dataset": {}}'
+
+ERRORS = {
+    "busy": Busy("409"),
+    "throttled": Throttled("429", retry_after=timedelta(seconds=7)),
+    "unavailable": Unavailable("500"),
+    "crash": CrashError(),
+}
+
+actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("drop"), st.sampled_from(["first", "second", "wrong"])),
+        st.tuples(st.just("pass"), st.sampled_from([1, 20, 45, 300, 1500])),
+        st.tuples(st.just("deliver"), st.sampled_from(["all", "lose", "twice", "backwards"])),
+        st.tuples(st.just("event"), st.integers(0, 3)),
+        st.tuples(st.just("tick"), st.just(0)),
+        st.tuples(st.just("sleep"), st.integers(0, 3)),
+        st.tuples(st.just("wake"), st.integers(0, 3)),
+        st.tuples(st.just("cancel"), st.integers(0, 3)),
+    ),
+    max_size=40,
+)
+# Around which port call (counted) what happens: an error before it, an error after it was done (a lost
+# answer), a crash, or another look at the same time.
+mishaps = st.dictionaries(
+    st.integers(0, 250),
+    st.tuples(st.sampled_from([*ERRORS, "another look"]), st.sampled_from(["before", "after"])),
+    max_size=25,
+)
+fates = st.lists(
+    st.sampled_from(
+        [(JobState.COMPLETED, False), (JobState.FAILED, True), (JobState.FAILED, False)]
+    ),
+    max_size=3,
+)
+deployment_fates = st.lists(
+    st.sampled_from([Provisioning.SUCCEEDED, Provisioning.FAILED]), max_size=3
+)
+
+
+class Driver:
+    """Plays a schedule of events and mishaps against the real reconciler."""
+
+    def __init__(self, plan: dict[int, tuple[str, str]]) -> None:
+        self.sim = Simulation()
+        self.plan = plan
+        self.calls = 0
+        self.nested = False
+        self.sim.faults.before = lambda call: self._mishap(call, "before")
+        self.sim.faults.after = lambda call: self._mishap(call, "after")
+
+    def _mishap(self, call: str, when: str) -> None:
+        if when == "before":
+            self.calls += 1
+        what, at = self.plan.get(self.calls, ("", ""))
+        if at != when or self.nested:
+            return
+        del self.plan[self.calls]
+        if what == "another look":
+            self.nested = True
+            try:
+                for run in self.sim.all_runs():
+                    self.guarded(lambda run=run: reconciler.look(self.sim.world, Look(run.id)))
+            finally:
+                self.nested = False
+        elif not (call == "endpoints.hold" and when == "after" and what != "crash"):
+            raise ERRORS[what]
+
+    def guarded(self, act) -> None:
+        """Run one function invocation; the host survives whatever it raises."""
+        try:
+            act()
+        except (CrashError, Busy, Throttled, Unavailable):
+            event("an invocation failed")
+        self.check_always()
+
+    def deliver(self, how: str) -> None:
+        due = self.sim.looks.due()
+        if how == "backwards":
+            due.reverse()
+        if how == "twice":
+            due = [look for look in due for _ in range(2)]
+        if how != "lose":
+            for look in due:
+                self.guarded(lambda look=look: reconciler.look(self.sim.world, look))
+
+    def play(self, action: str, argument) -> None:
+        sim = self.sim
+        runs = sorted(run.id for run in sim.all_runs())
+        chosen = runs[argument % len(runs)] if isinstance(argument, int) and runs else None
+        if action == "drop":
+            content = {"first": FIRST, "second": SECOND, "wrong": WRONG}[argument]
+            sim.manifests.drop("chat.json", content)
+            self.guarded(lambda: intake.receive(sim.world, "chat.json"))
+        elif action == "pass":
+            sim.clock.advance(timedelta(seconds=argument))
+        elif action == "deliver":
+            self.deliver(argument)
+        elif action == "tick":
+            self.guarded(lambda: reconciler.reconcile(sim.world))
+        elif chosen is None:
+            return
+        elif action == "event":
+            self.guarded(lambda: reconciler.look(sim.world, Look(chosen)))
+        elif action == "cancel":
+            self.guarded(lambda: reconciler.cancel(sim.world, chosen, "called off"))
+        else:
+            wanted = Wish.SLEEP if action == "sleep" else Wish.WAKE
+            self.guarded(lambda: reconciler.wish(sim.world, chosen, wanted))
+
+    def settle(self) -> None:
+        """The world behaves from now on: the timers tick, messages arrive."""
+        self.plan.clear()
+        for _ in range(400):
+            self.guarded(lambda: intake.sweep(self.sim.world))
+            self.guarded(lambda: reconciler.reconcile(self.sim.world))
+            self.deliver("all")
+            if self.at_rest() and not self.sim.looks.queue and not self.sim.runs.marks:
+                return
+            self.sim.clock.advance(timedelta(seconds=30))
+        stuck = [(run.id, run.phase, run.why) for run in self.sim.all_runs() if run.is_active]
+        pytest.fail(f"did not come to rest: {stuck} {self.sim.runs.marks}")
+
+    def at_rest(self) -> bool:
+        return all(not run.is_active for run in self.sim.all_runs())
+
+    def check_always(self) -> None:
+        """What must hold at every moment, not only in the end."""
+        sim = self.sim
+        for run in sim.all_runs():
+            jobs = [name for name, job in sim.workspace.jobs.items() if job.run == run.id]
+            assert len(sim.workspace.live_jobs(run.id)) <= 1
+            assert jobs == [naming.job_name(run.id, n + 1) for n in range(len(jobs))]
+            assert len(jobs) <= sim.world.limits.attempts
+            assert [of for of in sim.workspace.models.values()].count(run.id) <= 1
+            phases = [entry.to for entry in run.timeline]
+            assert all(to in NEXT[origin] for origin, to in zip(phases, phases[1:], strict=False))
+
+    def check_at_rest(self) -> None:
+        sim = self.sim
+        for run in sim.all_runs():
+            assert run.phase in FINAL | RESTING
+            assert run.due_at is None or run.is_final
+            assert run.why
+            if run.is_final:
+                assert not sim.workspace.live_jobs(run.id)
+        serving = [run for run in sim.all_runs() if run.phase is Phase.SERVING]
+        sim.workspace._tidy()
+        record = sim.endpoints.records.get("chat")
+        azure = sim.workspace.endpoints.get(sim.azure_name("chat"))
+        made = {name for _, name in sim.workspace.made}
+        if not serving:
+            assert made == set()
+            assert record is None or record.rest is not Rest.SERVING
+            return
+        (run,) = serving
+        assert record is not None
+        assert (record.owner, record.rest) == (run.id, Rest.SERVING)
+        assert azure is not None
+        assert azure.traffic == {run.facts.deployment: 100}
+        assert made == {run.facts.deployment}
+
+
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+@given(schedule=actions, plan=mishaps, jobs=fates, deployments=deployment_fates)
+def test_every_schedule_converges(schedule, plan, jobs, deployments):
+    """Any order of events, losses, errors and crashes ends at rest, with nothing twice and nothing left."""
+    driver = Driver(dict(plan))
+    driver.sim.workspace.fates = list(jobs)
+    driver.sim.workspace.deployment_fates = list(deployments)
+    for action, argument in [("drop", "first"), *schedule]:
+        driver.play(action, argument)
+    driver.settle()
+    driver.check_at_rest()
+    for run in driver.sim.all_runs():
+        event(f"ends {run.phase}")
+
+
+@settings(max_examples=60, deadline=None)
+@given(plan=mishaps)
+def test_without_permanent_faults_the_run_serves(plan):
+    """Passing faults cost time and never the run: one drop ends in one serving deployment."""
+    driver = Driver(dict(plan))
+    driver.play("drop", "first")
+    driver.settle()
+    driver.check_at_rest()
+    (run,) = driver.sim.all_runs()
+    assert run.phase is Phase.SERVING, run.why
+    assert len(driver.sim.workspace.jobs) == len(driver.sim.workspace.models) == 1
+
+
+def test_a_permanent_error_while_training_cancels_the_job():
+    """A run that cannot go on does not leave a job behind that bills."""
+    driver = Driver({})
+    driver.play("drop", "first")
+    driver.deliver("all")
+    sim = driver.sim
+    (run,) = sim.all_runs()
+    assert run.phase is Phase.TRAINING
+    denied = iter([Denied("403")])
+
+    def once(call: str) -> None:
+        if call == "workspace.job" and (error := next(denied, None)):
+            raise error
+
+    sim.faults.before = once
+    reconciler.look(sim.world, Look(run.id))
+    driver.settle()
+    assert sim.run(run.id).phase is Phase.FAILED
+    assert not sim.workspace.live_jobs(run.id)
+    assert sim.workspace.jobs

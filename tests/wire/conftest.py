@@ -1,0 +1,171 @@
+"""One control plane for the session, and the unmodified SDK pointed at it by environment alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.azureml.plane import REPOSITORY, Settings
+from local.azureml.server import ControlPlane
+from local.ports import free_port
+from local.processes import answers, end, spawn, wait_until_ready
+from shared.cloud import storage
+from shared.cloud.storage import StorageConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from azure.ai.ml import MLClient
+
+    from local.azurite import Azurite
+    from local.certificates import Certificates
+
+TRAINING_PROCESS = (sys.executable, str(Path(__file__).with_name("training_process.py")))
+
+SCORING_PROCESS = (sys.executable, str(Path(__file__).with_name("scoring_process.py")))
+
+# azure-ai-ml and azureml-mlflow warn at import and in use about things that their callers cannot
+# mend; each filter names one of them.
+SDK_WARNINGS = (
+    # azure-ai-ml's schemas use marshmallow 3 in ways that marshmallow 4 drops; it pins 3.
+    "ignore::marshmallow.warnings.RemovedInMarshmallow4Warning",
+    "ignore::marshmallow.warnings.ChangedInMarshmallow4Warning",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(item.path).parent == Path(__file__).parent:
+            for each in SDK_WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(each))
+
+
+@contextlib.contextmanager
+def pointed_at(plane: ControlPlane) -> Iterator[None]:
+    """The environment that points any Azure SDK at `plane`, restored afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in plane.environment.items():
+            patch.setenv(name, value)
+        # azure-ai-ml notes the cloud that it found here; keep that note inside.
+        patch.setenv("AZUREML_CURRENT_CLOUD", "DroptuneLocal")
+        # Its telemetry would leave this machine.
+        patch.setenv("AZUREML_DISABLE_TELEMETRY", "true")
+        # The least wait between two polls of `jobs.stream`.
+        patch.setenv("AZUREML_RUN_POLLING_INTERVAL_MIN", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server."""
+    mlflow = REPOSITORY / ".venv-train" / "bin" / "mlflow"
+    if not mlflow.exists():
+        pytest.fail("The training environment is missing: run `make install`.")
+    folder = tmp_path_factory.mktemp("mlflow")
+    port = free_port()
+    child = spawn(
+        [
+            str(mlflow),
+            "server",
+            "--backend-store-uri",
+            f"sqlite:///{folder}/mlflow.db",
+            "--artifacts-destination",
+            str(folder / "artifacts"),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+        ],
+        log=folder / "log.txt",
+    )
+    try:
+        wait_until_ready(
+            child,
+            lambda: answers(f"http://127.0.0.1:{port}/health") == 200,
+            name="MLflow",
+            log=folder / "log.txt",
+            timeout=120,
+        )
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        end([child])
+
+
+@pytest.fixture(scope="session")
+def plane_settings(
+    certificates: Certificates, azurite: Azurite, tracking_uri: str
+) -> Callable[..., Settings]:
+    """Settings of a control plane with real storage and tracking: `plane_settings(folder, ...)`."""
+
+    def made(state: Path, **changed: object) -> Settings:
+        usual = {
+            "certificates": certificates,
+            "storage": azurite.connection_string,
+            "tracking_uri": tracking_uri,
+            "train_command": TRAINING_PROCESS,
+            "score_command": SCORING_PROCESS,
+            "pace": "instant",
+            "datastores": {"droptune_datasets": "datasets"},
+            "training_slots": 2,
+        }
+        return Settings(state=state, **{**usual, **changed})
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def control_plane(
+    tmp_path_factory: pytest.TempPathFactory, plane_settings: Callable[..., Settings]
+) -> Iterator[ControlPlane]:
+    """The session's control plane at pace instant, with the environment pointed at it."""
+    settings = plane_settings(tmp_path_factory.mktemp("plane"))
+    with ControlPlane(settings) as plane, pointed_at(plane):
+        yield plane
+
+
+def make_client(registry: str | None = None) -> MLClient:
+    """An unmodified client from the environment; of the workspace, or of a registry."""
+    from azure.ai.ml import MLClient
+    from azure.identity import DefaultAzureCredential
+
+    credential = DefaultAzureCredential()
+    if registry:
+        return MLClient(credential, registry_name=registry)
+    return MLClient(
+        credential,
+        os.environ["AZURE_SUBSCRIPTION_ID"],
+        os.environ["AZURE_RESOURCE_GROUP"],
+        os.environ["AZUREML_WORKSPACE"],
+    )
+
+
+@pytest.fixture(scope="session")
+def ml_client(control_plane: ControlPlane) -> MLClient:
+    """A client of the workspace."""
+    return make_client()
+
+
+@pytest.fixture(scope="session")
+def registry_client(control_plane: ControlPlane) -> MLClient:
+    """A client of the registry."""
+    return make_client("azureml")
+
+
+@pytest.fixture
+def connection(azurite: Azurite) -> Iterator[StorageConnection]:
+    """Real storage with every container there and empty."""
+    connection = StorageConnection(azurite.connection_string)
+    storage.make_ready(connection)
+    yield connection
+    for name in storage.CONTAINERS:
+        container = connection.container(name)
+        for blob in container.list_blobs():
+            container.get_blob_client(blob.name).delete_blob()
+    connection.queue().clear_messages()

@@ -1,0 +1,89 @@
+"""A small process that keeps the training contract, for tests of the control plane.
+
+It is started as `python training_process.py JOB_DIR` and takes its orders from the first line of the
+train file: `{"do": "complete" | "fail" | "die" | "die-once" | "hold", "until": FILE}`. It needs the
+standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+def step(folder: Path, name: str, status: str) -> None:
+    line = {"step": name, "status": status, "time": datetime.now(UTC).isoformat()}
+    with (folder / "steps.jsonl").open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+def log_metric(job: dict, key: str, value: float, number: int) -> None:
+    body = {
+        "run_id": job["tracking_run_id"],
+        "key": key,
+        "value": value,
+        "step": number,
+        "timestamp": int(time.time() * 1000),
+    }
+    request = urllib.request.Request(
+        f"{job['tracking_uri']}/api/2.0/mlflow/runs/log-metric",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as response:
+        response.read()
+
+
+def finish(folder: Path, result: dict) -> None:
+    partial = folder / "result.partial"
+    partial.write_text(json.dumps(result))
+    partial.replace(folder / "result.json")
+
+
+def main() -> int:
+    folder = Path(sys.argv[1])
+    job = json.loads((folder / "job.json").read_text())
+    with Path(job["inputs"]["train_file_path"]).open() as lines:
+        orders = json.loads(next(lines))
+    print(f"training {job['name']} with {len(job['inputs'])} inputs", flush=True)
+    for name in ("validation", "model_import", "preprocess"):
+        step(folder, name, "Running")
+        step(folder, name, "Completed")
+    step(folder, "finetune", "Running")
+    first = not (folder / "started").exists()
+    (folder / "started").touch()
+    if orders["do"] == "die" or (orders["do"] == "die-once" and first):
+        print("about to die", flush=True)
+        os._exit(13)
+    if orders["do"] == "hold":
+        while not Path(orders["until"]).exists():
+            time.sleep(0.02)
+    if orders["do"] == "fail":
+        print("the data is bad", flush=True)
+        step(folder, "finetune", "Failed")
+        finish(
+            folder, {"status": "Failed", "error": {"code": "UserError", "message": "Bad data."}}
+        )
+        return 1
+    for number, loss in enumerate((3.0, 2.0, 1.0)):
+        log_metric(job, "train_loss", loss, number)
+        print(f"step {number} loss {loss}", flush=True)
+    step(folder, "finetune", "Completed")
+    model = Path(job["outputs"]["mlflow_model_folder"])
+    (model / "data").mkdir(parents=True, exist_ok=True)
+    (model / "MLmodel").write_text("flavors: {}\n")
+    (model / "data" / "weights.bin").write_bytes(b"weights")
+    (Path(job["outputs"]["pytorch_model_folder"]) / "config.json").write_text("{}")
+    step(folder, "model_converter", "Running")
+    step(folder, "model_converter", "Completed")
+    finish(folder, {"status": "Completed"})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
