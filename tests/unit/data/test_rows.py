@@ -40,7 +40,7 @@ REFUSED = {
     ),
     "the other half": (rb'{"id": "\uDE00"}', Reason.LONE_SURROGATE, "uDE00"),
     "half a pair at the end": (rb'"\ud83d"', Reason.LONE_SURROGATE, "ud83d"),
-    "100,000 levels": (b"[" * 100_000 + b"]" * 100_000, Reason.TOO_DEEP, ""),
+    "100,000 levels": (b'{"messages":' + b"[" * 100_000, Reason.TOO_DEEP, ""),
     "100,000 levels aside": (
         b'{"messages":[],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         Reason.TOO_DEEP,
