@@ -1,4 +1,4 @@
-"""Fakes at the ports of `shared.data`: sources and a sink in memory, behaving as `shared/data/ports.py` says."""
+"""Fakes at the ports of `shared.data`: sources and a sink in memory that keep its promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever rows people drop: what comes out can be trained on, nothing is lost in silence, nothing crashes."""
+"""Whatever rows people drop: what comes out is fit to train on, nothing is lost in silence."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 from collections import Counter
 from itertools import pairwise
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from shared.data.prepare import Options, prepare
 from shared.errors import DataRejected
 from tests.memory import MemorySink, MemorySource
 
+untimed = settings(deadline=None)  # other work on the machine is no failure
 SPLITS = ("train", "validation", "test")
 DATA_FILES = ("train.jsonl", "validation.jsonl", "test.jsonl", "dropped.jsonl", "prompts.jsonl")
 
@@ -127,6 +128,7 @@ def trainable(line):
     return json.dumps(row, sort_keys=True)
 
 
+@untimed
 @given(datasets, options)
 def test_every_row_that_comes_out_can_be_trained_on_and_none_twice(dataset, options):
     sink = prepared(dataset, options)
@@ -135,6 +137,7 @@ def test_every_row_that_comes_out_can_be_trained_on_and_none_twice(dataset, opti
     assert set(seen.values()) <= {1}, "a duplicate or a leak remains"
 
 
+@untimed
 @given(datasets, options)
 def test_no_row_is_lost_in_silence(dataset, options):
     sink = prepared(dataset, options)
@@ -155,6 +158,7 @@ def test_no_row_is_lost_in_silence(dataset, options):
         assert len(sink.read(f"{split}.jsonl")) == report["splits"][split]["bytes"]
 
 
+@untimed
 @given(datasets, options)
 def test_each_dropped_row_is_found_where_the_list_says(dataset, options):
     sink = prepared(dataset, options)
@@ -166,6 +170,7 @@ def test_each_dropped_row_is_found_where_the_list_says(dataset, options):
         assert entry["detail"] or entry["reason"] == "wrong_types"
 
 
+@untimed
 @given(datasets, options, st.integers(1, 50))
 def test_twice_is_the_same_bytes_whatever_the_blocks(dataset, options, block):
     first, second = prepared(dataset, options), prepared(dataset, options, block)
@@ -173,6 +178,7 @@ def test_twice_is_the_same_bytes_whatever_the_blocks(dataset, options, block):
         assert first.files[name] == second.files[name]
 
 
+@untimed
 @given(datasets, options, st.randoms())
 def test_the_order_of_files_and_rows_does_not_matter(dataset, options, random):
     """Names decide about the order of reading, so the shuffled files change places and names."""
@@ -199,6 +205,7 @@ def test_the_order_of_files_and_rows_does_not_matter(dataset, options, random):
     assert reasons[0] == reasons[1]
 
 
+@untimed
 @given(st.binary(max_size=3000), st.integers(1, 64))
 def test_no_bytes_crash_it(content, block):
     prepared({"train": [content]}, Options(max_row_bytes=1024), block)
