@@ -2,7 +2,8 @@
 
 The fast path decodes with types, judges, and encodes anew: an example has one form on disk, so
 that equal conversations are equal bytes whatever the spacing, escapes, order of keys or further
-columns of their rows; a row that is already in that form comes out byte for byte. Only a row that
+columns of their rows; a row that is already in that form comes out byte for byte. Of a key that is given twice the last counts, as it
+does for most parsers; only it is written. Only a row that
 fails somewhere is looked at a second time, slowly, to say precisely what is wrong (`diagnosis`).
 
 What the training component asks for (its preprocessing is public: Azure/azureml-assets,
@@ -114,6 +115,7 @@ class Reader:
         empty.
         """
         if isinstance(row.tools, str):
-            row.tools = self._decode_tools(row.tools) if row.tools.strip() else None
+            text = row.tools.strip()
+            row.tools = self._decode_tools(text) if text not in ("", "null") else None
         if not row.tools or not any(row.tools):
             row.tools = None
