@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check format bench lock reset clean
+.PHONY: help install demo up test check format bench docs lock reset clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,3 +58,6 @@ reset: ## Forget the laptop stack's state
 
 clean: ## Remove both environments and all state
 	rm -rf $(VENV) $(TRAIN) .local node_modules
+
+docs: $(VENV)/.installed ## Write the manifest's JSON Schema anew
+	$(BIN)/python -c "import json; from shared.runs.manifest import Manifest; print(json.dumps(Manifest.model_json_schema(), indent=2))" > docs/manifest.schema.json

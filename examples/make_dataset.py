@@ -349,7 +349,9 @@ def splits(seed: int) -> dict[str, list[tuple[str, str]]]:
     """Question and answer pairs of each split; train is shuffled, since a trainer may not do so."""
     pairs = {
         "train": [(q, a) for a, *wordings in FACTS for q in wordings[: -2 * HELD_OUT]],
-        "validation": [(q, a) for a, *wordings in FACTS for q in wordings[-2 * HELD_OUT : -HELD_OUT]],
+        "validation": [
+            (q, a) for a, *wordings in FACTS for q in wordings[-2 * HELD_OUT : -HELD_OUT]
+        ],
         "test": [(q, a) for a, *wordings in FACTS for q in wordings[-HELD_OUT:]],
     }
     random.Random(seed).shuffle(pairs["train"])  # noqa: S311 - reproducible, not secret
@@ -371,7 +373,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "data")
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "velora")
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)

@@ -69,12 +69,8 @@ class Azurite:
             *("--location", str(self.state / "data")),
             *("--blobHost", "127.0.0.1", "--blobPort", str(self.blob_port)),
             *("--queueHost", "127.0.0.1", "--queuePort", str(self.queue_port)),
-            *(
-                "--tableHost",
-                "127.0.0.1",
-                "--tablePort",
-                "0",
-            ),  # cannot be left out
+            # The table service cannot be left out; it takes any port.
+            *("--tableHost", "127.0.0.1", "--tablePort", "0"),
             *("--cert", str(self.certificates.certificate), "--key", str(self.certificates.key)),
             # The storage SDKs speak newer API versions than Azurite has heard of, and the calls that
             # we make have not changed in between.
@@ -89,8 +85,7 @@ class Azurite:
         Raises:
             StartFailed: It is not installed, ended at once, or did not answer in `timeout` s.
         """
-        if not is_installed():
-            raise StartFailed("Azurite is not installed: run `python -m local.azurite install`.")
+        self.check_installed()
         self.state.mkdir(parents=True, exist_ok=True)
         self._child = spawn(self.command, log=self.log)
         try:
@@ -100,6 +95,12 @@ class Azurite:
         except BaseException:
             self.stop()
             raise
+
+    @staticmethod
+    def check_installed() -> None:
+        """Raise `StartFailed` when Azurite is not installed."""
+        if not is_installed():
+            raise StartFailed("Azurite is not installed: run `python -m local.azurite install`.")
 
     def is_ready(self) -> bool:
         """Whether both services answer requests."""

@@ -130,7 +130,8 @@ def _read(path: Path) -> list[Row]:
                 f" use one of {', '.join(LOADERS)}"
             )
         return [
-            {str(name).strip(): value for name, value in row.items()} for row in LOADERS[path.suffix](path)
+            {str(name).strip(): value for name, value in row.items()}
+            for row in LOADERS[path.suffix](path)
         ]
     except (OSError, ValueError, csv.Error) as error:
         raise UserFailure(f"{path} cannot be read: {error}") from error
@@ -144,13 +145,19 @@ def _mltable_files(folder: Path) -> list[Path]:
         about = yaml.safe_load((folder / "MLTable").read_text(encoding="utf-8"))
         return [folder / entry["file"] for entry in about["paths"]]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise UserFailure(f"{folder}: has no MLTable with paths of the form `- file: ./x.jsonl`") from error
+        raise UserFailure(
+            f"{folder}: has no MLTable with paths of the form `- file: ./x.jsonl`"
+        ) from error
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig") as file:
         yield from _objects(
-            ((f"line {number}", json.loads(line)) for number, line in enumerate(file, 1) if line.strip())
+            (
+                (f"line {number}", json.loads(line))
+                for number, line in enumerate(file, 1)
+                if line.strip()
+            )
         )
 
 
@@ -158,7 +165,9 @@ def _json(path: Path) -> Iterator[Row]:
     """A JSON array of objects, or JSON lines under the wrong name, which the component reads as well."""
     text = path.read_text(encoding="utf-8-sig")
     if text.lstrip().startswith("["):
-        yield from _objects((f"item {number}", value) for number, value in enumerate(json.loads(text), 1))
+        yield from _objects(
+            (f"item {number}", value) for number, value in enumerate(json.loads(text), 1)
+        )
     else:
         yield from _json_lines(path)
 

@@ -67,7 +67,9 @@ class ChatEncoder:
     def _encode_each(self, rows: Iterable[dict[str, Any]]) -> Iterator[Encoded]:
         for number, row in enumerate(rows, 1):
             try:
-                messages = self._merge_system(row["messages"]) if self._merges_system else row["messages"]
+                messages = (
+                    self._merge_system(row["messages"]) if self._merges_system else row["messages"]
+                )
                 text = self._tokenizer.apply_chat_template(
                     messages, tools=row.get("tools"), tokenize=False
                 )

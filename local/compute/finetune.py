@@ -108,7 +108,9 @@ def _tell_deviations(inputs: Inputs) -> None:
     if inputs.precision == "16":
         print("precision 16 needs a GPU: on a CPU this job computes in 32 bits", flush=True)
     if inputs.num_nodes_finetune * inputs.number_of_gpu_to_use_finetuning > 1:
-        print("this machine is one node with one process, whatever number is asked for", flush=True)
+        print(
+            "this machine is one node with one process, whatever number is asked for", flush=True
+        )
     if inputs.apply_ort:
         print("ONNX Runtime training is off, as it is in the component", flush=True)
 

@@ -88,7 +88,9 @@ def find_parts(folder: Path) -> Foundation:
             return Foundation(
                 folder / model, folder / tokenizer, _read_config(config) if config else {}
             )
-    raise UserFailure(f"{folder}: found no model; expected data/model/config.json or model/config.json")
+    raise UserFailure(
+        f"{folder}: found no model; expected data/model/config.json or model/config.json"
+    )
 
 
 def _read_config(path: Path) -> dict[str, Any]:

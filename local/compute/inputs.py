@@ -11,7 +11,16 @@ import json
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from local.compute.failures import InputsRefused
 
@@ -129,7 +138,9 @@ def check(raw: Mapping[str, Any]) -> Inputs:
             a minimum, paths that lead nowhere, combinations that the component refuses.
     """
     hints = get_type_hints(Inputs, include_extras=True)
-    problems = [f"{name}: the component has no such input" for name in sorted(set(raw) - set(hints))]
+    problems = [
+        f"{name}: the component has no such input" for name in sorted(set(raw) - set(hints))
+    ]
     values: dict[str, Any] = {}
     for name, hint in hints.items():
         if raw.get(name) is None:
@@ -175,7 +186,7 @@ def _convert(value: Any, hint: Any) -> Any:
 
 def _choice(value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
-        raise ValueError(f'must be one of {", ".join(map(json.dumps, allowed))}, not {value!r}')
+        raise ValueError(f"must be one of {', '.join(map(json.dumps, allowed))}, not {value!r}")
     return value
 
 
@@ -235,7 +246,12 @@ def _combinations(inputs: Inputs) -> Iterator[str]:
 
 def _least(inputs: Inputs) -> Iterator[str]:
     """What the training library refuses later, and with a worse message."""
-    least = {"gradient_accumulation_steps": 1, "warmup_steps": 0, "dataloader_num_workers": 0, "seed": 0}
+    least = {
+        "gradient_accumulation_steps": 1,
+        "warmup_steps": 0,
+        "dataloader_num_workers": 0,
+        "seed": 0,
+    }
     if inputs.evaluation_strategy == "steps":
         least["eval_steps"] = 1
     if inputs.logging_strategy == "steps":

@@ -67,7 +67,9 @@ def new_model(tokenizer: Any) -> Any:
     return model
 
 
-def batches(tokenizer: Any, rows: Iterator[list[Message]], shuffler: random.Random) -> Iterator[Any]:
+def batches(
+    tokenizer: Any, rows: Iterator[list[Message]], shuffler: random.Random
+) -> Iterator[Any]:
     """Encode conversations into padded batches of similar lengths, without end.
 
     Yields:
@@ -107,13 +109,19 @@ def train(tokenizer: Any, *, steps: int, seed: int) -> Any:
     torch.manual_seed(seed)
     model = new_model(tokenizer)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps, pct_start=0.05)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.05
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, PEAK_RATE, total_steps=steps, pct_start=0.05
+    )
     source = random.Random(seed)  # noqa: S311 - reproducible, not secret
     rows = conversations(source, steps * BATCH)
     model.train()
     begun, running = time.monotonic(), 0.0
-    for step, (ids, weights) in enumerate(islice(batches(tokenizer, rows, random.Random(seed)), steps), 1):  # noqa: S311
+    for step, (ids, weights) in enumerate(
+        islice(batches(tokenizer, rows, random.Random(seed)), steps), 1
+    ):  # noqa: S311
         logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
         losses = cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         weight = weights[:, 1:].flatten()
@@ -125,7 +133,10 @@ def train(tokenizer: Any, *, steps: int, seed: int) -> Any:
         schedule.step()
         running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
         if step % 50 == 0 or step == steps:
-            print(f"step {step}/{steps}  loss {running:.3f}  {time.monotonic() - begun:.0f} s", flush=True)
+            print(
+                f"step {step}/{steps}  loss {running:.3f}  {time.monotonic() - begun:.0f} s",
+                flush=True,
+            )
     return model
 
 
@@ -138,7 +149,9 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     (folder / "data/config").mkdir(parents=True, exist_ok=True)
     model.to(torch.float16).save_pretrained(folder / "data/model")
     tokenizer.save_pretrained(folder / "data/tokenizer")
-    (folder / "data/config/finetune_config.json").write_text(json.dumps(FINETUNE_CONFIG, indent=2) + "\n")
+    (folder / "data/config/finetune_config.json").write_text(
+        json.dumps(FINETUNE_CONFIG, indent=2) + "\n"
+    )
     flavor = {
         "hf_config_class": "AutoConfig",
         "hf_pretrained_class": "AutoModelForCausalLM",
@@ -154,10 +167,16 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def main() -> int:
     """Learn the tokenizer, train, save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "base_model")
-    parser.add_argument("--steps", type=int, default=3000, help="training steps of 64 conversations")
-    parser.add_argument("--threads", type=int, default=2, help="part of the recipe: sums depend on it")
+    parser.add_argument(
+        "--steps", type=int, default=3000, help="training steps of 64 conversations"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=2, help="part of the recipe: sums depend on it"
+    )
     arguments = parser.parse_args()
 
     import torch

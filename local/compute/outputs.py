@@ -33,7 +33,11 @@ def write_pytorch_folder(
 
 
 def write_mlflow_folder(
-    model: Any, tokenizer: Any, finetune_config: Mapping[str, Any], folder: Path, about: Mapping[str, Any]
+    model: Any,
+    tokenizer: Any,
+    finetune_config: Mapping[str, Any],
+    folder: Path,
+    about: Mapping[str, Any],
 ) -> None:
     """Write an MLflow model of flavor `transformers`, task `llm/v1/chat`, in one move.
 

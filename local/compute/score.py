@@ -33,9 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="MLflow model folder")
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="DIR", help="MLflow model folder"
+    )
     parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
-    parser.add_argument("--shape", choices=SHAPE_NAMES, default=SHAPE_NAMES[0], help="how to answer")
+    parser.add_argument(
+        "--shape", choices=SHAPE_NAMES, default=SHAPE_NAMES[0], help="how to answer"
+    )
     parser.add_argument("--name", help="what answers call the model (default: the folder's name)")
     options = parser.parse_args(arguments)
     os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded

@@ -82,7 +82,9 @@ class Tracking:
         """
         entries = list(history)
         for name in {name for entry in entries for name in entry} | {"base_eval_loss"}:
-            points = self._insist(lambda name=name: self._client.get_metric_history(self._run_id, name))
+            points = self._insist(
+                lambda name=name: self._client.get_metric_history(self._run_id, name)
+            )
             self._known |= {(point.key, point.step) for point in points}
         for entry in entries:
             self.metrics(int(entry["step"]), entry)
@@ -102,7 +104,10 @@ class Tracking:
             self._send_all()
         except MlflowException as error:
             if not self._away:
-                print(f"MLflow does not answer; metrics wait for it: {_first_line(error)}", flush=True)
+                print(
+                    f"MLflow does not answer; metrics wait for it: {_first_line(error)}",
+                    flush=True,
+                )
             self._away = True
 
     def _send_all(self) -> None:

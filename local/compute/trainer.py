@@ -252,7 +252,9 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
         elif "loss" in logs:
             self._loss = f"  loss {float(logs['loss']):.3f}"
             if not control.should_evaluate:  # else one line will tell both
-                print(f"{place}{self._loss}  learning_rate {logs['learning_rate']:.1e}", flush=True)
+                print(
+                    f"{place}{self._loss}  learning_rate {logs['learning_rate']:.1e}", flush=True
+                )
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Mark the checkpoint that has just been written."""

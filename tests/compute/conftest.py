@@ -52,7 +52,9 @@ def new_job(
         folder = tmp_path_factory.mktemp("job")
         job = JobFolder(folder, mlflow_server.new_run())
         asked = {"task_name": "ChatCompletion", "mlflow_model_path": str(BASE_MODEL)}
-        asked |= {f"{s}_file_path": str(EXAMPLE / f"{s}.jsonl") for s in ("train", "validation", "test")}
+        asked |= {
+            f"{s}_file_path": str(EXAMPLE / f"{s}.jsonl") for s in ("train", "validation", "test")
+        }
         asked |= inputs
         about = {
             "name": folder.name,

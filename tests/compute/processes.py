@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 TRAIN_PYTHON = ROOT / ".venv-train/bin/python"
-EXAMPLE = ROOT / "examples/data"
+EXAMPLE = ROOT / "examples/velora"
 BASE_MODEL = ROOT / "local/compute/base_model"
 SHORT_FINETUNE = {
     "num_train_epochs": 5,
@@ -40,7 +40,9 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def until(condition: Callable[[], Any], *, within: float, process: subprocess.Popen[str] | None = None) -> Any:
+def until(
+    condition: Callable[[], Any], *, within: float, process: subprocess.Popen[str] | None = None
+) -> Any:
     """Wait for a condition of the outside world; fail loudly when it does not come or the process dies."""
     end = time.monotonic() + within
     while time.monotonic() < end:
@@ -97,7 +99,9 @@ class Mlflow:
             f"{self.uri}/api/2.0/mlflow/runs/get", params={"run_id": run_id}, timeout=10
         )
         data = response.json()["run"]["data"]
-        return {kind: {x["key"]: x["value"] for x in data.get(kind, [])} for kind in ("params", "tags")}
+        return {
+            kind: {x["key"]: x["value"] for x in data.get(kind, [])} for kind in ("params", "tags")
+        }
 
     def metric(self, run_id: str, name: str) -> list[tuple[int, float]]:
         response = requests.get(

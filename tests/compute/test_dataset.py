@@ -98,8 +98,16 @@ def test_csv_gives_messages_as_text(tmp_path: Path) -> None:
 
 
 def test_rows_that_hold_nothing_to_learn_are_dropped(tmp_path: Path) -> None:
-    bad = [{"messages": None}, {"messages": []}, {"messages": row()["messages"][:1]}, {"prompt": 1}]
-    train, other = write(tmp_path / "a.jsonl", [*rows(12), *bad]), write(tmp_path / "b.jsonl", rows(3))
+    bad = [
+        {"messages": None},
+        {"messages": []},
+        {"messages": row()["messages"][:1]},
+        {"prompt": 1},
+    ]
+    train, other = (
+        write(tmp_path / "a.jsonl", [*rows(12), *bad]),
+        write(tmp_path / "b.jsonl", rows(3)),
+    )
     dataset = read(train, other, other)
     assert sizes(dataset)[0] == 12
     assert dataset.train.dropped == 4
@@ -114,7 +122,9 @@ def test_other_columns_and_null_keys_are_left_out_but_tools_stay(tmp_path: Path)
         }
         for n in range(12)
     ]
-    kept = read(write(tmp_path / "a.jsonl", noisy), write(tmp_path / "b.jsonl", rows(2))).train.rows
+    kept = read(
+        write(tmp_path / "a.jsonl", noisy), write(tmp_path / "b.jsonl", rows(2))
+    ).train.rows
     assert kept[0] == row(0) | {"tools": [{"name": "t"}]}
 
 

@@ -152,7 +152,9 @@ def test_fewer_than_ten_training_rows_fail_the_job_as_the_component_does(
     assert job.run() == 1
     error = job.result["error"]
     assert error["code"] == "UserError"
-    assert error["message"].startswith("Training dataset has 9 non-null samples, which is fewer than 10")
+    assert error["message"].startswith(
+        "Training dataset has 9 non-null samples, which is fewer than 10"
+    )
     assert job.steps[-2:] == [("preprocess", "Running"), ("preprocess", "Failed")]
 
 
@@ -198,5 +200,3 @@ def test_a_run_that_mlflow_does_not_know_is_the_systems_fault(
     assert job.run() == 1
     assert job.result["error"]["code"] == "SystemError"
     assert "MLflow did not take" in job.result["error"]["message"]
-
-

@@ -52,7 +52,7 @@ def test_an_input_left_out_or_null_takes_the_components_default() -> None:
     [
         ({"learning_rate_max": 1}, "learning_rate_max: the component has no such input"),
         ({"task_name": None}, "task_name: is required"),
-        ({"task_name": "chat"}, 'task_name: must be one of "ChatCompletion", not \'chat\''),
+        ({"task_name": "chat"}, "task_name: must be one of \"ChatCompletion\", not 'chat'"),
         ({"num_train_epochs": 0}, "num_train_epochs: must be at least 1, not 0"),
         ({"num_train_epochs": 1.5}, "num_train_epochs: must be a whole number, not 1.5"),
         ({"num_train_epochs": True}, "num_train_epochs: must be a whole number, not True"),

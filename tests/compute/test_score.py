@@ -110,7 +110,9 @@ def test_mlflow_fails_with_500_when_the_script_would_raise(servers: dict[str, Sc
     for bad in (UNANSWERABLE, twice):
         response = servers["mlflow"].score(bad)
         assert response.status_code == 500
-        assert response.json()["message"].startswith("An unexpected error occurred in scoring script")
+        assert response.json()["message"].startswith(
+            "An unexpected error occurred in scoring script"
+        )
     assert servers["mlflow"].post("/v1/chat/completions", {}).status_code == 404
 
 
@@ -146,7 +148,9 @@ def test_parameters_change_how_tokens_are_chosen(servers: dict[str, Scoring]) ->
     server = servers["foundation-model-inference"]
 
     def said(**parameters: object) -> str:
-        return str(server.score([{"role": "user", "content": "Zo"}], **parameters).json()["output"])
+        return str(
+            server.score([{"role": "user", "content": "Zo"}], **parameters).json()["output"]
+        )
 
     assert len(said(max_new_tokens=1)) < len(said(max_new_tokens=20))
     assert said(do_sample=False) == said(temperature=0) == said()
@@ -173,7 +177,9 @@ def test_a_folder_without_a_model_ends_the_process_with_the_reason(tmp_path: Pat
     from .processes import TRAIN_PYTHON
 
     command = [TRAIN_PYTHON, "-m", "local.compute.score", "--model", tmp_path, "--port", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 1
     assert "found no model" in done.stderr
     assert "Traceback" not in done.stderr
@@ -193,7 +199,9 @@ def test_it_ends_when_its_parent_dies(tmp_path: Path) -> None:
     port = free_port()
     command = [str(TRAIN_PYTHON), "-m", "local.compute.score", "--model", str(BASE_MODEL)]
     command += ["--port", str(port)]
-    start = f"import subprocess; p = subprocess.Popen({command!r}); print(p.pid, flush=True); p.wait()"
+    start = (
+        f"import subprocess; p = subprocess.Popen({command!r}); print(p.pid, flush=True); p.wait()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", start], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as parent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from shared.runs.endpoints import EndpointRecord, Rest
 from shared.serving.answers import Answer, from_endpoint
 from shared.serving.api_keys import ApiKeys, digest
+from shared.serving.directory import Listed, Resting
 from shared.serving.idle import Idle, Measured, decide
 from shared.serving.openai import ChatRequest, completion, read_request
+from shared.serving.proxy import Proxy
 from shared.serving.scoring import Reply, read_reply, scoring_body
 from shared.serving.wakes import Gate
 
@@ -171,7 +174,48 @@ def test_calls_through_a_gate_start_at_least_a_pause_apart(waves: list[tuple[flo
 
     asyncio.run(run())
     assert len(starts) >= bool(waves)
-    assert all(later - earlier >= 5 for earlier, later in zip(starts, starts[1:], strict=False))
+    assert all(later - earlier >= 5 for earlier, later in itertools.pairwise(starts))
+
+
+class Asleep:
+    """Records in which every model sleeps, and who is asked to wake them."""
+
+    def __init__(self) -> None:
+        self.wakes: list[str] = []
+
+    async def find(self, model: str) -> Resting:
+        await asyncio.sleep(0)
+        return Resting(Rest.ASLEEP)
+
+    async def models(self) -> list[Listed]:
+        return []
+
+    async def wake(self, model: str) -> None:
+        await asyncio.sleep(0)
+        self.wakes.append(model)
+
+    nudge = wake
+
+    async def note_use(self, model: str, at: datetime) -> None:
+        raise AssertionError("nothing was used")
+
+
+@untimed
+@given(st.lists(st.sampled_from("abc"), max_size=60))
+def test_simultaneous_requests_wake_each_model_once(models: list[str]) -> None:
+    asleep = Asleep()
+
+    async def run() -> list[Answer]:
+        proxy = Proxy(ApiKeys([digest("key")]), asleep, asleep, asleep)
+        bodies = [
+            dumped({"model": model, "messages": [{"role": "user", "content": "Hi"}]})
+            for model in models
+        ]
+        return await asyncio.gather(*(proxy.chat("Bearer key", body) for body in bodies))
+
+    answers = asyncio.run(run())
+    assert all((a.status, a.headers["Retry-After"]) == (503, "30") for a in answers)
+    assert sorted(asleep.wakes) == sorted(set(models))
 
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -185,7 +229,6 @@ AGES = st.timedeltas(timedelta(minutes=-5), timedelta(days=30))
     AGES,
     st.none() | st.just(Measured.NOT) | AGES,
     st.none() | AGES,
-    AGES,
 )
 def test_idle_means_serving_measured_and_without_a_younger_sign(
     rest: Rest,
@@ -193,7 +236,6 @@ def test_idle_means_serving_measured_and_without_a_younger_sign(
     serving: timedelta,
     request: timedelta | Measured | None,
     used: timedelta | None,
-    grace: timedelta,
 ) -> None:
     decision = decide(
         NOW,
@@ -210,12 +252,11 @@ def test_idle_means_serving_measured_and_without_a_younger_sign(
         since_serving=NOW - serving,
         last_request=NOW - request if isinstance(request, timedelta) else request,
         last_used=None if used is None else NOW - used,
-        grace=grace,
     )
     assert decision.why
     quiet = all(
         age >= idle_after for age in (serving, request, used) if isinstance(age, timedelta)
     )
     assert isinstance(decision, Idle) == (
-        rest is Rest.SERVING and quiet and serving >= grace and not isinstance(request, Measured)
+        rest is Rest.SERVING and quiet and not isinstance(request, Measured)
     )

@@ -87,7 +87,12 @@ async def test_the_manifest_filter_keeps_other_blobs_out(tmp_path, hook, azurite
             {"operatorType": "NumberLessThanOrEquals", "key": "data.contentLength", "value": 8},
         ],
     )
-    for name, content in (("a.json", b"{}"), ("b.txt", b"{}"), ("c.json", b"x" * 9), ("d.yml", b"")):
+    for name, content in (
+        ("a.json", b"{}"),
+        ("b.txt", b"{}"),
+        ("c.json", b"x" * 9),
+        ("d.yml", b""),
+    ):
         container.upload_blob(name, content).close()
     async with running(tmp_path, body, connection_string=azurite.connection_string) as grid:
         await grid.until(lambda one: one["counts"].get("delivered") == 2)

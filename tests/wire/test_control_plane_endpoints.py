@@ -13,8 +13,10 @@ import psutil
 import pytest
 import requests
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
-from conftest import make_client, pointed_at
-from online import (
+
+from local.azureml.server import ControlPlane
+from tests.wire.conftest import make_client, pointed_at
+from tests.wire.online import (
     SIZE,
     Arm,
     Caller,
@@ -25,8 +27,6 @@ from online import (
     register,
     set_traffic,
 )
-
-from local.azureml.server import ControlPlane
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 import requests
-from online import Arm, Caller, deploy, make_endpoint, register, set_traffic, token
+
+from tests.wire.online import Arm, Caller, deploy, make_endpoint, register, set_traffic, token
 
 
 @pytest.fixture(scope="module")

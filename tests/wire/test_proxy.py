@@ -79,9 +79,12 @@ class Records:
     notes: list[tuple[str, datetime]] = field(default_factory=list)
     failing: Exception | None = None
     noted: asyncio.Event = field(default_factory=asyncio.Event)
+    looked_thrice: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def find(self, model: str) -> Found:
         self.looks += 1
+        if self.looks == 3:
+            self.looked_thrice.set()
         if self.failing is not None:
             raise self.failing
         return self.found.get(model)
@@ -237,7 +240,7 @@ async def test_openais_client_knows_our_refusals_as_its_own(
         with pytest.raises(openai.AuthenticationError):
             await stranger.models.list()
         with pytest.raises(
-            openai.NotFoundError, match="'other' does not exist. Models: chat"
+            openai.NotFoundError, match=r"'other' does not exist\. Models: chat\."
         ) as unknown:
             await client.chat.completions.create(model="other", messages=HELLO)
         with pytest.raises(openai.BadRequestError, match="streaming is not supported yet"):
@@ -303,8 +306,7 @@ async def test_a_held_request_is_answered_when_the_model_wakes(
     options = Options(hold=30.0, hold_poll=0.001, resting_fresh=0.0)
     async with proxy_for(records, options) as proxy:
         asking = asyncio.create_task(proxy.chat(BEARER, chat_body()))
-        while records.looks < 3:
-            await asyncio.sleep(0)
+        await records.looked_thrice.wait()
         assert not asking.done()
         records.found["chat"] = endpoint.target
         answer = await asking
@@ -419,17 +421,17 @@ async def test_a_busy_endpoint_that_asks_for_more_or_nothing_is_not_asked_again(
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "expected", "code"),
+    ("status", "headers", "told"),
     [
-        (400, {}, 400, "endpoint_refused"),
-        (408, {}, 504, "endpoint_timeout"),
-        (413, {}, 413, "request_too_large"),
-        (424, {"ms-azureml-model-error-statuscode": "400"}, 400, "endpoint_refused"),
-        (424, {"ms-azureml-model-error-statuscode": "401"}, 502, "endpoint_error"),
-        (424, {"ms-azureml-model-error-statuscode": "500"}, 502, "endpoint_error"),
-        (424, {"ms-azureml-model-error-statuscode": "²"}, 502, "endpoint_error"),
-        (500, {}, 502, "endpoint_error"),
-        (302, {"Location": "/elsewhere"}, 502, "endpoint_error"),
+        (400, {}, (400, "endpoint_refused")),
+        (408, {}, (504, "endpoint_timeout")),
+        (413, {}, (413, "request_too_large")),
+        (424, {"ms-azureml-model-error-statuscode": "400"}, (400, "endpoint_refused")),
+        (424, {"ms-azureml-model-error-statuscode": "401"}, (502, "endpoint_error")),
+        (424, {"ms-azureml-model-error-statuscode": "500"}, (502, "endpoint_error")),
+        (424, {"ms-azureml-model-error-statuscode": "none"}, (502, "endpoint_error")),
+        (500, {}, (502, "endpoint_error")),
+        (302, {"Location": "/elsewhere"}, (502, "endpoint_error")),
     ],
 )
 async def test_what_an_endpoint_refuses_is_told_honestly_and_not_repeated(
@@ -437,13 +439,12 @@ async def test_what_an_endpoint_refuses_is_told_honestly_and_not_repeated(
     endpoint: Endpoint,
     status: int,
     headers: dict[str, str],
-    expected: int,
-    code: str,
+    told: tuple[int, str],
 ) -> None:
     endpoint.answers({"error": {"message": "roles must alternate"}}, status, headers)
     answer = await proxy.chat(BEARER, chat_body())
     error = error_of(answer)
-    assert (answer.status, error["code"]) == (expected, code)
+    assert (answer.status, error["code"]) == told
     assert "roles must alternate" in error["message"]
     assert len(endpoint.asked) == 1
 

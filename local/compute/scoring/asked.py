@@ -66,8 +66,10 @@ class Sampling:
             problems.append(f"do_sample must be true or false, not {given['do_sample']!r}")
         stop = given.get("stop", [])
         stops = [stop] if isinstance(stop, str) else stop
-        if not isinstance(stops, list) or len(stops) > MOST_STOPS or not all(
-            isinstance(text, str) and text for text in stops
+        if (
+            not isinstance(stops, list)
+            or len(stops) > MOST_STOPS
+            or not all(isinstance(text, str) and text for text in stops)
         ):
             problems.append(f"stop must be a text or a list of up to {MOST_STOPS} texts")
         if problems:
@@ -113,7 +115,9 @@ def read_score_body(body: Any, defaults: Sampling, *, nested: bool, strict: bool
     """
     data = body.get("input_data") if isinstance(body, dict) else None
     if not isinstance(data, dict) or "input_string" not in data:
-        raise BadRequest('the body must be {"input_data": {"input_string": [...], "parameters": {...}}}')
+        raise BadRequest(
+            'the body must be {"input_data": {"input_string": [...], "parameters": {...}}}'
+        )
     messages, parameters = data["input_string"], data.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise BadRequest("input_data.parameters must be an object")

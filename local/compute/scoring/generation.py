@@ -49,7 +49,9 @@ class ChatModel:
 
         parts = find_parts(folder)
         if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(1)  # several deployments share one machine; small models gain nothing
+            torch.set_num_threads(
+                1
+            )  # several deployments share one machine; small models gain nothing
         self._torch = torch
         self._tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(parts.tokenizer)
         self._model: Any = AutoModelForCausalLM.from_pretrained(parts.model, dtype=torch.float32)

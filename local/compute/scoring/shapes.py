@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from local.compute.scoring.generation import Answer
 
-SCRIPT_FAILED: Final = "An unexpected error occurred in scoring script. Check the logs for more info."
+SCRIPT_FAILED: Final = (
+    "An unexpected error occurred in scoring script. Check the logs for more info."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,9 @@ def _inference_answered(_: str, answers: Sequence[Answer]) -> Reply:
 
 def _inference_failed(error: Exception) -> Reply:
     # The script returns JSON text, which the server encodes once more: a JSON string with JSON in it.
-    return Reply(200, json.dumps({"error": "Error in processing request", "exception": str(error)}))
+    return Reply(
+        200, json.dumps({"error": "Error in processing request", "exception": str(error)})
+    )
 
 
 def _serve_answered(model: str, answers: Sequence[Answer]) -> Reply:
@@ -95,7 +99,11 @@ def _mlflow_failed(_: Exception) -> Reply:
 
 SHAPES: Final = {
     "foundation-model-inference": Shape(
-        nested=False, strict=False, chat=True, answered=_inference_answered, failed=_inference_failed
+        nested=False,
+        strict=False,
+        chat=True,
+        answered=_inference_answered,
+        failed=_inference_failed,
     ),
     "foundation-model-serve": Shape(
         nested=False, strict=False, chat=True, answered=_serve_answered, failed=_serve_failed

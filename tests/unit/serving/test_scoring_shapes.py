@@ -72,8 +72,16 @@ def test_usage_of_another_shape_is_left_out() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [{}, [], None, "", "words", 7, {"output": None}, {"output": 7}, [{"0": "a"}, {"0": "b"}]]
-    + [
+    [
+        {},
+        [],
+        None,
+        "",
+        "words",
+        7,
+        {"output": None},
+        {"output": 7},
+        [{"0": "a"}, {"0": "b"}],
         {"error": "x"},
         {"output": "Hi.", "error": {"status_code": 500}},
         json.dumps({"error": "x"}),

@@ -90,8 +90,8 @@ async def test_a_request_that_still_runs_counts_as_use_until_it_ends() -> None:
     first, second, third = [await notes.noted.get() for _ in range(3)]
     assert first < second < third <= datetime.now(UTC)
     uses.ended(use)
-    while uses._uses:
-        await asyncio.sleep(0)
+    assert use.noting is not None
+    await use.noting
     assert notes.noted.qsize() <= 2
     uses.ended(uses.began("chat"))
     assert await notes.noted.get()
@@ -103,11 +103,12 @@ async def test_the_last_use_is_noted_and_then_no_more() -> None:
     uses = Uses(notes, every=0.01)
     uses.ended(uses.began("chat"))
     await notes.noted.get()
-    uses.ended(uses.began("chat"))
+    use = uses.began("chat")
+    uses.ended(use)
     ended = datetime.now(UTC)
     assert (ended - await notes.noted.get()).total_seconds() < 1
-    while uses._uses:
-        await asyncio.sleep(0.001)
+    assert use.noting is not None
+    await use.noting
     assert notes.noted.empty()
     await uses.close()
 

@@ -1,0 +1,122 @@
+"""All files of one preparation, open at once, and the counts of what went into them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from shared.data.prompts import MOST_PROMPTS, PROMPTS_FILE, prompt_of
+from shared.data.report import SplitTally
+from shared.data.splitting import Carving
+from shared.data.writing import LinesFile, lines_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from shared.data.options import Options
+    from shared.data.ports import Sink
+    from shared.data.reasons import Refusal
+    from shared.data.rows import Example
+
+SPLITS = ("train", "validation", "test")
+_DROPPED = "dropped.jsonl"
+_EXCERPT = 200
+_SHOWN_EXAMPLES = 3
+_SHOWN_CHARACTERS = 500
+
+
+class _Dropped(msgspec.Struct):
+    """A line of `dropped.jsonl`; `row` is the beginning of the refused row."""
+
+    source: str
+    split: str
+    line: int
+    reason: str
+    detail: str
+    row: str
+
+
+class Outputs:
+    """Where examples and refused rows go. Made by `outputs_in`.
+
+    Attributes:
+        tallies: What each split's file holds so far.
+        shown: The first few examples of train, long texts cut, for the report.
+    """
+
+    def __init__(
+        self, files: dict[str, LinesFile], options: Options, carved: Sequence[str]
+    ) -> None:
+        self._files = files
+        fractions = {"test": options.test_fraction, "validation": options.validation_fraction}
+        self._carving = (
+            Carving({split: fractions[split] for split in sorted(carved)}) if carved else None
+        )
+        self._encode = msgspec.json.Encoder().encode
+        self._prompts = 0
+        self.tallies = {split: SplitTally(options.token_limit) for split in SPLITS}
+        self.shown: list[Any] = []
+
+    def place(self, split: str, digest: bytes, example: Example) -> None:
+        """Write an example to its split, or to the one that the draw of its digest deals it to."""
+        if self._carving is None or split != "train":
+            self._write(split, example)
+        else:
+            for dealt, free in self._carving.deal(digest, example):
+                self._write(dealt, free)
+
+    def drop(self, split: str, source: str, number: int, line: bytes, refusal: Refusal) -> None:
+        """List a refused row."""
+        excerpt = line[:_EXCERPT].decode(errors="replace").rstrip("\r\ufffd")
+        entry = _Dropped(source, split, number, refusal.reason.value, refusal.detail, excerpt)
+        self._files["dropped"].add(self._encode(entry))
+
+    def finish(self) -> None:
+        """Write what was held back until all rows were known."""
+        if self._carving is not None:
+            for split, example in self._carving.rest():
+                self._write(split, example)
+
+    def _write(self, split: str, example: Example) -> None:
+        self._files[split].add(example.line)
+        self.tallies[split].add(example)
+        if split == "test" and self._prompts < MOST_PROMPTS:
+            self._keep_prompt(example.line)
+        elif split == "train" and len(self.shown) < _SHOWN_EXAMPLES:
+            self.shown.append(_shortened(msgspec.json.decode(example.line)))
+
+    def _keep_prompt(self, line: bytes) -> None:
+        if (prompt := prompt_of(line)) is not None:
+            self._files["prompts"].add(prompt)
+            self._prompts += 1
+
+
+@contextmanager
+def outputs_in(sink: Sink, options: Options, carved: Sequence[str]) -> Iterator[Outputs]:
+    """Open all files; they become visible when the context ends without an exception.
+
+    Args:
+        sink: Where they go.
+        options: How the dataset is prepared.
+        carved: The splits that train's rows are dealt out to.
+    """
+    names = {split: f"{split}.jsonl" for split in SPLITS}
+    names |= {"dropped": _DROPPED, "prompts": PROMPTS_FILE}
+    with ExitStack() as stack:
+        files = {key: stack.enter_context(lines_file(sink, name)) for key, name in names.items()}
+        outputs = Outputs(files, options, carved)
+        yield outputs
+        outputs.finish()
+
+
+def _shortened(value: Any) -> Any:
+    match value:
+        case str() if len(value) > _SHOWN_CHARACTERS:
+            return value[:_SHOWN_CHARACTERS] + "…"
+        case list():
+            return [_shortened(item) for item in value]
+        case dict():
+            return {key: _shortened(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,55 @@
+"""Where rows come from and where prepared files go, as this package needs it.
+
+Adapters fill these: blobs, a hub, https and local folders all look alike from here. Both sides stream, so that a
+dataset's size never decides how much memory its preparation takes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+
+class Source(Protocol):
+    """One file, or one split of a hub dataset, as JSON lines."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: `data/train.jsonl`, `hub:HuggingFaceH4/ultrachat_200k@<commit>/train_sft`."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Name and content's version (an ETag, a commit): what the fingerprint hashes. Same identity, same bytes."""
+        ...
+
+    def blocks(self) -> Iterator[bytes]:
+        """The raw bytes in order, in blocks of any size; read lazily, a few megabytes at a time at most."""
+        ...
+
+
+class Sink(Protocol):
+    """A folder that belongs to one fingerprint."""
+
+    def exists(self, name: str) -> bool:
+        """Whether a finished file of this name is there."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """The whole of a small file. Raises `shared.errors.Missing` if it is not there."""
+        ...
+
+    def write(self, name: str) -> AbstractContextManager[Callable[[bytes], None]]:
+        """Stream a file: call what the context gives with each block.
+
+        Nothing is visible under `name` until the context ends without an exception; then all of it is, in place of
+        whatever stood there before. After an exception nothing of it remains.
+        """
+        ...
+
+    def address(self, name: str) -> str:
+        """The file's address as a training job is given it, e.g. `azureml://datastores/…/train.jsonl`."""
+        ...

@@ -1,0 +1,173 @@
+"""Sources in, files for training out: everything that preparation promises comes together here.
+
+Under the fingerprint stand, always all of them, `train.jsonl`, `validation.jsonl`, `test.jsonl`, `dropped.jsonl`,
+`prompts.jsonl` and, written last, `report.json`. While that is not there, nothing is finished and the work may be done
+again from the start, with the same bytes as its result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.data.options import Options
+from shared.data.outputs import SPLITS, outputs_in
+from shared.data.report import FoundProblem, Report, by_reason
+from shared.data.selection import Progress, Selection
+from shared.data.verdict import judge, missing_sources
+from shared.errors import DataRejected, Missing, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from shared.data.outputs import Outputs
+    from shared.data.ports import Sink, Source
+    from shared.data.reasons import Reason
+
+__all__ = ["Options", "Prepared", "Progress", "fingerprint", "prepare"]
+
+#: Raise this whenever the same input would give other files than before.
+VERSION = 1
+REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A dataset that is fit to train on.
+
+    Attributes:
+        fingerprint: Of sources, options and this code's version.
+        files: The address of each split's file, as a training job is given it.
+        report: What became of the rows.
+    """
+
+    fingerprint: str
+    files: Mapping[str, str]
+    report: Report
+
+
+def fingerprint(sources: Mapping[str, Sequence[Source]], options: Options) -> str:
+    """32 hexadecimal digits that stand for the input and everything that decides about the output.
+
+    The order of a split's sources does not matter.
+
+    Args:
+        sources: By split: train, and validation and test if the dataset has them.
+        options: How it is to be prepared.
+
+    Raises:
+        DataRejected: A source does not exist, or the splits are not what they may be; all problems at once.
+    """
+    problems = missing_sources({split: len(given) for split, given in sources.items()})
+    identities: dict[str, list[str]] = {}
+    for split, given in sorted(sources.items()):
+        identities[split] = []
+        for source in given:
+            try:
+                identities[split].append(source.identity)
+            except Missing as error:
+                problems.append(
+                    Problem(source.name, str(error), "Check the name, or upload it first")
+                )
+        identities[split].sort()
+    if problems:
+        raise DataRejected(problems)
+    facts = {"version": VERSION, "options": asdict(options), "sources": identities}
+    return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()[:32]
+
+
+def _silent(_: Progress) -> None:
+    """Tells nobody."""
+
+
+def prepare(
+    sources: Mapping[str, Sequence[Source]],
+    sink: Sink,
+    options: Options,
+    *,
+    on_progress: Callable[[Progress], None] = _silent,
+) -> Prepared:
+    """Check, sample, split and write a dataset; or find that this was done before.
+
+    Reads every source once, test and validation first, in memory bounded by `max_row_bytes` and about a hundred bytes
+    for each row.
+
+    Args:
+        sources: By split: train, and validation and test if the dataset has them; missing ones are carved from train.
+        sink: The folder that belongs to `fingerprint(sources, options)`.
+        options: How it is to be prepared.
+        on_progress: Called at each source's beginning, at least about every second of work, and at the end. What it raises
+            ends the preparation, leaving nothing that looks finished.
+
+    Raises:
+        DataRejected: The rows are not fit to train on, with everything that speaks against them. The files are written all
+            the same, for the author to read; preparing the same again is rejected again without reading anything.
+    """
+    key = fingerprint(sources, options)
+    report = _found(sink, key) or _write(sources, sink, options, key, on_progress)
+    if report.problems:
+        raise DataRejected(
+            Problem(found.place, found.reason, found.mend) for found in report.problems
+        )
+    return Prepared(key, {split: sink.address(f"{split}.jsonl") for split in SPLITS}, report)
+
+
+def _found(sink: Sink, key: str) -> Report | None:
+    """The report of a finished preparation; one that cannot be read, or is of something else, does not count."""
+    if not sink.exists(REPORT_FILE):
+        return None
+    try:
+        report = msgspec.json.decode(sink.read(REPORT_FILE), type=Report)
+    except msgspec.MsgspecError:
+        return None
+    return report if report.fingerprint == key else None
+
+
+def _write(
+    sources: Mapping[str, Sequence[Source]],
+    sink: Sink,
+    options: Options,
+    key: str,
+    on_progress: Callable[[Progress], None],
+) -> Report:
+    started = time.monotonic()
+    carved = [split for split in SPLITS if split not in sources]
+    with outputs_in(sink, options, carved) as outputs:
+        selection = Selection(outputs, options, on_progress)
+        # Held-out rows first, so that a row of train is known to be one of them when it comes.
+        for split in reversed(SPLITS):
+            for source in sorted(sources.get(split, ()), key=lambda source: source.identity):
+                if not selection.hopeless:
+                    selection.read(split, source)
+    report = _report(selection, outputs, options, key, time.monotonic() - started)
+    problems = judge(report, options, selection.first_examples)
+    kept = [FoundProblem(problem.place, problem.reason, problem.mend) for problem in problems]
+    report = msgspec.structs.replace(report, problems=kept)
+    with sink.write(REPORT_FILE) as write:
+        write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    return report
+
+
+def _report(
+    selection: Selection, outputs: Outputs, options: Options, key: str, seconds: float
+) -> Report:
+    dropped: Counter[Reason] = Counter()
+    for tally in selection.inputs.values():
+        dropped.update(tally.dropped)
+    return Report(
+        fingerprint=key,
+        version=VERSION,
+        options=asdict(options),
+        inputs={split: tally.report() for split, tally in selection.inputs.items()},
+        splits={split: tally.report() for split, tally in outputs.tallies.items()},
+        dropped=by_reason(dropped),
+        complete=not selection.hopeless,
+        problems=[],
+        examples=outputs.shown,
+        seconds=round(seconds, 3),
+    )

@@ -1,0 +1,116 @@
+"""Which rows are taken, and which split each goes to: decided by the row itself.
+
+A row's digest is as good as a random draw, and it is the same draw whatever the order of rows and files. So a sample
+of 5 % is part of the sample of 10 %, and a row never moves between train and test when a file is added.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from typing import TYPE_CHECKING
+
+import xxhash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from shared.data.rows import Example
+
+_WHOLE = 1 << 64
+
+
+class DigestSet:
+    """Rows seen so far, known by their 16-byte digests.
+
+    Among 10^9 rows the chance that any two share a digest is about 10^-21. Everything is held in memory: about a
+    hundred bytes a row.
+    """
+
+    def __init__(self) -> None:
+        self._digests: set[bytes] = set()
+
+    def add(self, digest: bytes) -> bool:
+        """Remember a row; False if it was there already."""
+        before = len(self._digests)
+        self._digests.add(digest)
+        return len(self._digests) != before
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._digests
+
+
+class Sampling:
+    """Takes a percentage of rows.
+
+    Args:
+        percent: Above 0, up to 100.
+        seed: Another seed takes another sample and splits differently.
+    """
+
+    def __init__(self, percent: float, seed: int) -> None:
+        self._all = percent >= 100  # noqa: PLR2004
+        self._below = int(percent / 100 * _WHOLE)
+        self._seed = seed
+        self._digest = xxhash.xxh3_128_digest
+
+    def digest(self, line: bytes) -> bytes:
+        """The row's 16 bytes. XXH3 costs a tenth of BLAKE2b, which would be the dearest step of reading a row."""
+        return self._digest(line, self._seed)
+
+    def takes(self, digest: bytes) -> bool:
+        """Whether the row belongs to the sample: by the digest's first half."""
+        return self._all or int.from_bytes(digest[:8]) < self._below
+
+
+class Carving:
+    """Deals rows of train out to the splits that the dataset does not have.
+
+    The component refuses an empty file, so each carved split gets at least one row: while one is still empty, as many
+    of train's rows as may be needed, those nearest to being carved, are held back. `rest` deals them out at the end.
+
+    Args:
+        fractions: For each missing split the share of train's rows that it gets.
+    """
+
+    def __init__(self, fractions: Mapping[str, float]) -> None:
+        self._bounds: list[tuple[int, str]] = []
+        share = 0.0
+        for split, fraction in fractions.items():
+            share += fraction
+            self._bounds.append((int(share * _WHOLE), split))
+        self._empty = set(fractions)
+        self._held: list[tuple[bytes, Example]] = []
+
+    def deal(self, digest: bytes, example: Example) -> Iterator[tuple[str, Example]]:
+        """Where this row goes, and rows held back before that are free now; nothing if this one is held back."""
+        split = self._split(digest)
+        if split != "train":
+            self._empty.discard(split)
+            yield split, example
+        if self._empty:
+            if split == "train":
+                insort(self._held, (digest[8:], example), key=lambda held: held[0])
+            while len(self._held) > len(self._empty):
+                yield "train", self._held.pop()[1]
+        else:
+            if split == "train":
+                yield "train", example
+            for _, held in self._held:
+                yield "train", held
+            self._held.clear()
+
+    def rest(self) -> Iterator[tuple[str, Example]]:
+        """The rows still held back, once all rows were dealt: one to each split that is still empty."""
+        for split in sorted(self._empty):
+            if self._held:
+                yield split, self._held.pop(0)[1]
+        for _, example in self._held:
+            yield "train", example
+        self._held.clear()
+
+    def _split(self, digest: bytes) -> str:
+        place = int.from_bytes(digest[8:])
+        for bound, split in self._bounds:
+            if place < bound:
+                return split
+        return "train"

@@ -1,0 +1,45 @@
+"""Lines to a sink's file, gathered to blocks worth sending."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shared.data.ports import Sink
+
+_BLOCK = 1 << 20
+
+
+class LinesFile:
+    """Takes lines one at a time and passes them on a mebibyte at a time."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+        self._lines: list[bytes] = []
+        self._size = 0
+
+    def add(self, line: bytes) -> None:
+        """Append a line, given without its line break."""
+        self._lines.append(line)
+        self._size += len(line) + 1
+        if self._size >= _BLOCK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on what was gathered."""
+        if self._lines:
+            self._lines.append(b"")
+            self._write(b"\n".join(self._lines))
+            self._lines, self._size = [], 0
+
+
+@contextmanager
+def lines_file(sink: Sink, name: str) -> Iterator[LinesFile]:
+    """A file of lines in the sink; visible once the context ends without an exception."""
+    with sink.write(name) as write:
+        file = LinesFile(write)
+        yield file
+        file.flush()
