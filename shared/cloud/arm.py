@@ -8,7 +8,6 @@ talking, azure-identity the tokens, as underneath the SDK.
 
 from __future__ import annotations
 
-import functools
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -33,9 +32,7 @@ VERSION: Final = "2024-10-01"
 CONNECT_SECONDS: Final = 5
 READ_SECONDS: Final = 30
 _RETRIES: Final = 1
-_NOT_FOUND: Final = 404
 _LONGEST_RETRY_AFTER: Final = 2.0
-_making = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +89,8 @@ class Arm:
     def __init__(self, metadata_url: str = "") -> None:
         self._metadata_url = metadata_url
         self._base: str | None = None
+        self._clients: dict[str, PipelineClient[Any, Any]] = {}
+        self._making = threading.Lock()
 
     @property
     def base(self) -> str:
@@ -101,7 +100,7 @@ class Arm:
             Unavailable: The cloud's metadata cannot be had.
         """
         if self._base is None:
-            self._base = _base_from(self._metadata_url) if self._metadata_url else PUBLIC_CLOUD
+            self._base = self._base_from_metadata() if self._metadata_url else PUBLIC_CLOUD
         return self._base
 
     def ask(
@@ -158,9 +157,32 @@ class Arm:
                 raise Refused(f"{doing}: the next page is on another host")
             page = self.ask("GET", following, doing, version="").body
 
+    def close(self) -> None:
+        """Close the connections that are kept open for further requests."""
+        with self._making:
+            while self._clients:
+                self._clients.popitem()[1].close()
+
     def _client(self, scope: str) -> PipelineClient[Any, Any]:
-        with _making:
-            return _client(scope)
+        """The client for a token's scope; for none, one without tokens."""
+        from azure.core.pipeline.policies import BearerTokenCredentialPolicy
+
+        with self._making:
+            if scope not in self._clients:
+                bearer = [BearerTokenCredentialPolicy(credential(), scope)] if scope else []
+                self._clients[scope] = pipeline(*bearer)
+            return self._clients[scope]
+
+    def _base_from_metadata(self) -> str:
+        """The address of the cloud that the metadata's own address belongs to, as azure-ai-ml picks it."""
+        doing = "reading the cloud's metadata"
+        with failing(doing):
+            clouds = _ask(self._client(""), "GET", self._metadata_url, doing, None, {}).body
+        for cloud in clouds if isinstance(clouds, list) else [clouds]:
+            base = str(cloud.get("resourceManager") or "")
+            if base and base in self._metadata_url:
+                return base.rstrip("/")
+        raise Denied(f"{doing}: no cloud in it has its resourceManager at {self._metadata_url}")
 
 
 def pipeline(*policies: Any, read_seconds: float = READ_SECONDS) -> PipelineClient[Any, Any]:
@@ -187,13 +209,6 @@ def pipeline(*policies: Any, read_seconds: float = READ_SECONDS) -> PipelineClie
         ],
         transport=RequestsTransport(connection_timeout=CONNECT_SECONDS, read_timeout=read_seconds),
     )
-
-
-@functools.cache
-def _client(scope: str) -> PipelineClient[Any, Any]:
-    from azure.core.pipeline.policies import BearerTokenCredentialPolicy
-
-    return pipeline(BearerTokenCredentialPolicy(credential(), scope))
 
 
 def _ask(
@@ -275,24 +290,3 @@ def _inner(text: str) -> str:
         for field, said in reasons.items()
         if isinstance(said, list)
     )
-
-
-def _base_from(metadata_url: str) -> str:
-    """The address of the cloud that the metadata URL belongs to, as azure-ai-ml picks it."""
-    doing = "reading the cloud's metadata"
-    with failing(doing):
-        from azure.core.rest import HttpRequest
-
-        with _making:
-            client = _anonymous()
-        clouds = read(client.send_request(HttpRequest("GET", metadata_url)), doing).body
-    for cloud in clouds if isinstance(clouds, list) else [clouds]:
-        base = str(cloud.get("resourceManager") or "")
-        if base and base in metadata_url:
-            return base.rstrip("/")
-    raise Denied(f"{doing}: no cloud at {metadata_url} has its resourceManager there")
-
-
-@functools.cache
-def _anonymous() -> PipelineClient[Any, Any]:
-    return pipeline()

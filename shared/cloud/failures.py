@@ -52,6 +52,7 @@ _OWN_CODES: Final[Mapping[str, type[DroptuneError]]] = {
     "LeaseLost": StaleRecord,
     "BlobAlreadyExists": StaleRecord,
     "LeaseIdMissing": Busy,
+    "InvalidBlockList": Busy,  # somebody else committed the same file in the meantime
 }
 """Blob storage's codes that say more than their status
 (https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -49,6 +50,12 @@ _SYSTEM_CODES: Final = frozenset({"systemerror", "serviceerror", "internalserver
 _VAGUE = re.compile(
     r"(?i)child (run|job)s?|failed (step|node)s?|see .*(details|logs)|pipeline .*fail"
 )
+<<<<<<< HEAD
+=======
+
+_submitting = threading.Lock()
+"""The SDK builds pipelines on a stack that all threads share, and changes the component on the way."""
+>>>>>>> cloud
 
 logger = logging.getLogger(__name__)
 
@@ -87,10 +94,9 @@ class Jobs:
             return present
         component = fetched(ComponentReference.of_id(request.component))
         client = workspace_client(self._place)
-        with failing(f"submitting the job {request.name}"):
-            job = pipeline_job(request, component)
         try:
-            with failing(f"submitting the job {request.name}"):
+            with _submitting, failing(f"submitting the job {request.name}"):
+                job = pipeline_job(request, component)
                 return job_from(client.jobs.create_or_update(job))
         except (Busy, Refused) as error:
             # Somebody else may have submitted it since we looked.
@@ -182,7 +188,7 @@ def state_of(status: str | None) -> JobState:
 
 def job_from(found: Any) -> Job:
     """A job of the SDK's as ours."""
-    status = str(found.status or "Unknown")
+    status = str(getattr(found.status, "value", found.status) or "Unknown")  # an enum, or text
     return Job(
         name=str(found.name), state=state_of(status), status=status, url=found.studio_url or None
     )
@@ -240,4 +246,5 @@ def pipeline_job(request: JobRequest, component: Any) -> Any:
     job.properties = dict(request.lineage)
     job.settings.force_rerun = True
     job.settings.continue_on_step_failure = False
+    job.settings.default_compute = request.cluster or SERVERLESS
     return job

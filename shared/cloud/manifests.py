@@ -103,7 +103,7 @@ def metadata_of(drop: Dropped) -> dict[str, str]:
 def dropped_from(metadata: dict[str, str]) -> Dropped | None:
     """The drop in a note's metadata; `None` if somebody else wrote it."""
     try:
-        path = base64.urlsafe_b64decode(metadata["path"].encode()).decode()
+        path = base64.b64decode(metadata["path"], altchars=b"-_", validate=True).decode()
         return Dropped(path, metadata["drop"])
     except (KeyError, binascii.Error, UnicodeDecodeError):
         return None

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
-from shared.cloud import arm, scoring
+from shared.cloud import arm
 from shared.cloud.failures import plain
+from shared.cloud.scoring import Scoring
 from shared.errors import DroptuneError, Missing, Refused, Unavailable
 from shared.runs.naming import TAG
 from shared.runs.ports import Deployment, DeploymentRequest, Endpoint, Message, Provisioning
@@ -83,6 +84,11 @@ class Online:
         self._arm = arm
         self._place = place
         self._region = region
+        self._scoring = Scoring()
+
+    def close(self) -> None:
+        """Close the connections to endpoints."""
+        self._scoring.close()
 
     def _path(self, endpoint: str, deployment: str | None = None) -> str:
         path = f"{self._place.path}/onlineEndpoints/{quote(endpoint)}"
@@ -207,7 +213,7 @@ class Online:
             raise Missing(f"asking the deployment {deployment}: there is no endpoint {endpoint}")
         if present.scoring_uri is None:
             raise Unavailable(f"the endpoint {endpoint} has no address yet")
-        return scoring.ask(present.scoring_uri, self.key(endpoint), deployment, messages)
+        return self._scoring.ask(present.scoring_uri, self.key(endpoint), deployment, messages)
 
     def _deployment_from(self, body: Mapping[str, Any]) -> Deployment:
         found = deployment_from(body)

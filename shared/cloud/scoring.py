@@ -8,7 +8,6 @@ some take. Errors come with status 200 too.
 
 from __future__ import annotations
 
-import functools
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,7 +36,6 @@ _NOT_UP: Final = frozenset({404, 502, 503, 504})
 
 _MODEL_ERROR: Final = 424
 _OTHER_FORM: Final = frozenset({400, 415, 422, _MODEL_ERROR})
-_making = threading.Lock()
 
 
 def flat(messages: Sequence[Message]) -> dict[str, Any]:
@@ -56,57 +54,70 @@ def nested(messages: Sequence[Message]) -> dict[str, Any]:
     }
 
 
-def ask(uri: str, key: str, deployment: str, messages: Sequence[Message]) -> str:
-    """The deployment's answer, whatever traffic it has.
-
-    Args:
-        uri: The endpoint's scoring address.
-        key: The endpoint's key.
-        deployment: The deployment's name.
-        messages: A conversation that ends with the user's turn.
-
-    Raises:
-        Refused: It answered with an error, or with nothing.
-        Unavailable, Throttled: It did not get to answer.
-    """
-    try:
-        return text_in(_post(uri, key, deployment, flat(messages)))
-    except _OtherFormError as first:
-        try:
-            return text_in(_post(uri, key, deployment, nested(messages)))
-        except _OtherFormError as second:
-            raise Refused(str(second)) from first
-
-
 class _OtherFormError(Exception):
     """The deployment would not take this form of request."""
 
 
-def _post(uri: str, key: str, deployment: str, body: dict[str, Any]) -> bytes:
-    from azure.core.rest import HttpRequest
+class Scoring:
+    """Asks deployments; keeps its connections for further questions."""
 
-    doing = f"asking the deployment {deployment}"
-    headers = {"Authorization": f"Bearer {key}", _ROUTING: deployment}
-    with failing(doing):
-        with _making:
-            client = _client()
-        response: Any = client.send_request(HttpRequest("POST", uri, headers=headers, json=body))
-        content: bytes = response.read()
-    status = response.status_code
-    if status < 400:  # noqa: PLR2004
-        return content
-    reason = response.headers.get("ms-azureml-model-error-reason") or ""
-    said = plain(f"{doing}: HTTP {status} {reason} {content[:400].decode(errors='replace')}")
-    if status in _OTHER_FORM:
-        raise _OtherFormError(said)
-    if status in _NOT_UP:
-        raise Unavailable(said)
-    raise of_status(status, said, headers=response.headers)
+    def __init__(self) -> None:
+        self._made: PipelineClient[Any, Any] | None = None
+        self._making = threading.Lock()
 
+    def ask(self, uri: str, key: str, deployment: str, messages: Sequence[Message]) -> str:
+        """The deployment's answer, whatever traffic it has.
 
-@functools.cache
-def _client() -> PipelineClient[Any, Any]:
-    return pipeline(read_seconds=READ_SECONDS)
+        Args:
+            uri: The endpoint's scoring address.
+            key: The endpoint's key.
+            deployment: The deployment's name.
+            messages: A conversation that ends with the user's turn.
+
+        Raises:
+            Refused: It answered with an error, or with nothing.
+            Unavailable, Throttled: It did not get to answer.
+        """
+        try:
+            return text_in(self._post(uri, key, deployment, flat(messages)))
+        except _OtherFormError as first:
+            try:
+                return text_in(self._post(uri, key, deployment, nested(messages)))
+            except _OtherFormError as second:
+                raise Refused(str(second)) from first
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        with self._making:
+            if self._made is not None:
+                self._made.close()
+                self._made = None
+
+    def _client(self) -> PipelineClient[Any, Any]:
+        with self._making:
+            if self._made is None:
+                self._made = pipeline(read_seconds=READ_SECONDS)
+            return self._made
+
+    def _post(self, uri: str, key: str, deployment: str, body: dict[str, Any]) -> bytes:
+        from azure.core.rest import HttpRequest
+
+        doing = f"asking the deployment {deployment}"
+        headers = {"Authorization": f"Bearer {key}", _ROUTING: deployment}
+        with failing(doing):
+            request = HttpRequest("POST", uri, headers=headers, json=body)
+            response: Any = self._client().send_request(request)
+            content: bytes = response.read()
+        status = response.status_code
+        if status < 400:  # noqa: PLR2004
+            return content
+        reason = response.headers.get("ms-azureml-model-error-reason") or ""
+        said = plain(f"{doing}: HTTP {status} {reason} {content[:400].decode(errors='replace')}")
+        if status in _OTHER_FORM:
+            raise _OtherFormError(said)
+        if status in _NOT_UP:
+            raise Unavailable(said)
+        raise of_status(status, said, headers=response.headers)
 
 
 def text_in(content: bytes) -> str:

@@ -67,6 +67,8 @@ def _quiet() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import azure.ai.ml  # noqa: F401
-    # "This is an experimental class", and the same once more through logging.
-    for name in ("azure.ai.ml", "azure.ai.ml.entities", "azure.ai.ml._utils._experimental"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
+    # It logs every 404 as an error, though it raises it as well.
+    telemetry = logging.getLogger("azure.ai.ml._telemetry")
+    telemetry.propagate = False
+    telemetry.addHandler(logging.NullHandler())

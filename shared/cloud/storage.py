@@ -35,6 +35,9 @@ RUN_STEPS: Final = "run-steps"
 CONNECT_SECONDS: Final = 5
 READ_SECONDS: Final = 30
 _RETRIES: Final = 2
+_CHUNK: Final = 4 * 1024 * 1024
+"""Most bytes of a download that are in memory at once."""
+
 _making = threading.Lock()
 
 
@@ -174,6 +177,8 @@ def _make_blobs(connection: StorageConnection) -> BlobServiceClient:
         "retry_policy": retries,
         "connection_timeout": CONNECT_SECONDS,
         "read_timeout": READ_SECONDS,
+        "max_single_get_size": _CHUNK,
+        "max_chunk_get_size": _CHUNK,
     }
     if connection.connection_string:
         return BlobServiceClient.from_connection_string(connection.connection_string, **options)

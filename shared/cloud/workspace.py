@@ -74,6 +74,11 @@ class AzureWorkspace:
         """Subscription, resource group and workspace in one line; part of endpoint names."""
         return self._place.line
 
+    def close(self) -> None:
+        """Close the connections that are kept open; the next call opens new ones."""
+        self._online.close()
+        self._arm.close()
+
     def _workspace(self) -> Mapping[str, Any]:
         """The workspace itself, read once: neither its region nor its addresses change."""
         with self._looking:

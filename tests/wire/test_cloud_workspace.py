@@ -44,7 +44,9 @@ def workspace(control_plane, place):
     for cached in (storage.credential, sdk._workspace_client, sdk._registry_client):
         cached.cache_clear()
     metadata = control_plane.environment["ARM_CLOUD_METADATA_URL"]
-    return AzureWorkspace(place, metrics_endpoint=control_plane.url, metadata_url=metadata)
+    workspace = AzureWorkspace(place, metrics_endpoint=control_plane.url, metadata_url=metadata)
+    yield workspace
+    workspace.close()
 
 
 @pytest.fixture

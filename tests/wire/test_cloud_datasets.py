@@ -1,0 +1,233 @@
+"""Rows from real storage into real storage, in every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from shared.cloud import blob_rows, datasets, storage
+from shared.cloud.blob_rows import BlobSource
+from shared.cloud.datasets import BlobSink, CloudPreparation
+from shared.errors import DataRejected, Missing, StaleRecord
+from shared.runs.manifest import Dataset
+
+ROWS = [
+    {
+        "messages": [
+            {"role": "user", "content": f"What is {number} plus {number}? ä\n"},
+            {"role": "assistant", "content": f"It is {2 * number}."},
+        ]
+    }
+    for number in range(60)
+]
+
+
+def put(connection, path, body):
+    connection.container(storage.DATA).get_blob_client(path).upload_blob(body, overwrite=True)
+
+
+def as_lines(rows):
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def as_csv(rows):
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["messages", "note"])
+    writer.writeheader()
+    writer.writerows({"messages": json.dumps(row["messages"]), "note": "a, b"} for row in rows)
+    return text.getvalue().encode("utf-8-sig")
+
+
+def as_parquet(rows):
+    body = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), body, row_group_size=7)
+    return body.getvalue()
+
+
+def read(source):
+    return [json.loads(line) for line in b"".join(source.blocks()).splitlines() if line]
+
+
+@pytest.fixture
+def preparation(connection):
+    return CloudPreparation(connection, "droptune_datasets")
+
+
+def a_dataset(*train, **more):
+    return Dataset.model_validate({"files": {"train": list(train), **more}})
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("a.jsonl", as_lines(ROWS)),
+        ("a.JSONL", as_lines(ROWS)),
+        ("lines.json", as_lines(ROWS)),
+        ("array.json", json.dumps(ROWS, indent=2).encode()),
+        ("marked.json", b"\xef\xbb\xbf \n" + json.dumps(ROWS).encode()),
+        ("a.csv", as_csv(ROWS)),
+        ("a.parquet", as_parquet(ROWS)),
+    ],
+)
+def test_every_format_gives_the_same_rows(connection, path, body):
+    """The ending says the format; the rows come out the same."""
+    put(connection, path, body)
+    rows = read(BlobSource(connection, path))
+    assert [row["messages"] for row in rows] == [row["messages"] for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "why"),
+    [
+        ("a.json", b'[{"messages": 1}, ', "not JSON"),
+        ("a.parquet", b"nonsense" * 20, "not Parquet"),
+        ("a.csv", b"messages\n\xff\xfe\n", "not UTF-8"),
+    ],
+)
+def test_a_file_that_is_not_what_its_ending_says_is_rejected(connection, path, body, why):
+    """The author is told which file, and what is wrong with it."""
+    put(connection, path, body)
+    with pytest.raises(DataRejected, match=why) as raised:
+        read(BlobSource(connection, path))
+    assert raised.value.problems[0].place == f"data/{path}"
+
+
+def test_an_array_that_does_not_fit_is_rejected(connection, monkeypatch):
+    """Memory is bounded, and the author is told what to do."""
+    monkeypatch.setattr(blob_rows, "LONGEST_ARRAY", 100)
+    monkeypatch.setattr(storage, "_CHUNK", 100)
+    storage._make_blobs.cache_clear()
+    put(connection, "a.json", json.dumps(ROWS).encode())
+    with pytest.raises(DataRejected, match="one row per line"):
+        read(BlobSource(connection, "a.json"))
+    storage._make_blobs.cache_clear()
+
+
+def test_large_files_come_in_bounded_blocks(connection):
+    """A file of many blocks is never in memory as a whole."""
+    body = as_lines(ROWS) * 1200
+    put(connection, "large.jsonl", body)
+    blocks = list(BlobSource(connection, "large.jsonl").blocks())
+    assert b"".join(blocks) == body
+    assert len(blocks) > 1
+    assert max(map(len, blocks)) <= 4 << 20
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_not_mixed(connection):
+    """Identity and content belong together."""
+    put(connection, "a.jsonl", as_lines(ROWS))
+    source = BlobSource(connection, "a.jsonl")
+    first = source.identity
+    put(connection, "a.jsonl", as_lines(ROWS[:20]))
+    with pytest.raises(StaleRecord):
+        read(source)
+    assert BlobSource(connection, "a.jsonl").identity != first
+
+
+def test_a_file_that_is_not_there_is_missing(connection):
+    """The source names itself."""
+    with pytest.raises(Missing, match="data/none.jsonl"):
+        assert BlobSource(connection, "none.jsonl").identity
+
+
+def test_rows_are_prepared_once_and_found_again(connection, preparation):
+    """The same rows have the same fingerprint, and are not written twice."""
+    put(connection, "a.jsonl", as_lines(ROWS) + b"nonsense\n")
+    beats = []
+    dataset = a_dataset("a.jsonl")
+    prepared = preparation.prepare(dataset, None, lambda: beats.append(1))
+    assert beats
+    assert prepared.dropped == 1
+    assert sum(prepared.rows.values()) == len(ROWS)
+    assert prepared.splits == {
+        split: f"azureml://datastores/droptune_datasets/paths/{prepared.fingerprint}/{split}.jsonl"
+        for split in ("train", "validation", "test")
+    }
+    train = connection.container(storage.DATASETS).get_blob_client(
+        f"{prepared.fingerprint}/train.jsonl"
+    )
+    written = train.get_blob_properties().etag
+    assert len(train.download_blob().readall().splitlines()) == prepared.rows["train"]
+    assert preparation.prepare(dataset, None, lambda: None) == prepared
+    assert train.get_blob_properties().etag == written
+    assert preparation.prepare(dataset, 512, lambda: None).fingerprint != prepared.fingerprint
+
+    prompts = preparation.prompts(prepared.fingerprint, 3)
+    assert len(prompts) == 3
+    assert all(messages[-1]["role"] == "user" for messages in prompts)
+
+
+def test_what_cannot_be_found_is_told_at_once_with_the_nearest_name(connection, preparation):
+    """Every file of every split is looked at; a slip of the pen is recognised."""
+    put(connection, "chats/train.jsonl", as_lines(ROWS))
+    problems = preparation.problems(
+        a_dataset(
+            "chats/train.jsonl",
+            "chats/trian.jsonl",
+            validation=["x.txt"],
+            test=["https://example.org/t.jsonl", "zzz.csv"],
+        )
+    )
+    assert [(each.place, each.mend) for each in problems] == [
+        ("dataset.files.train", "Did you mean 'chats/train.jsonl'?"),
+        ("dataset.files.validation", "Give it one of the endings .jsonl, .json, .csv, .parquet"),
+        ("dataset.files.test", "Upload the file to the container 'data'"),
+        ("dataset.files.test", "Upload it there first"),
+    ]
+    assert preparation.problems(a_dataset("chats/train.jsonl")) == []
+
+
+def test_nothing_looks_finished_before_it_is(connection, monkeypatch):
+    """A file appears whole when its writing ends, or not at all; what stood there stays till then."""
+    monkeypatch.setattr(datasets, "BLOCK", 10)
+    sink = BlobSink(connection, "d", "f" * 32)
+    with sink.write("a.jsonl") as write:
+        write(b"first of them")
+        assert not sink.exists("a.jsonl")
+    assert sink.read("a.jsonl") == b"first of them"
+
+    def broken():
+        with sink.write("a.jsonl") as write:
+            write(b"x" * 100)
+            raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        broken()
+    assert sink.read("a.jsonl") == b"first of them"
+    with sink.write("empty") as write:
+        write(b"")
+    assert sink.read("empty") == b""
+    with pytest.raises(Missing):
+        sink.read("none")
+
+
+def test_two_writers_of_one_file_leave_one_whole(connection, monkeypatch):
+    """Whoever ends last, the file is one writer's, never a mixture."""
+    monkeypatch.setattr(datasets, "BLOCK", 4)
+    sink = BlobSink(connection, "d", "f" * 32)
+    start, lost = threading.Barrier(2), []
+
+    def write(letter):
+        from shared.errors import Busy
+
+        try:
+            with sink.write("a") as give:
+                start.wait()
+                for _ in range(5):
+                    give(letter * 4)
+        except Busy as error:
+            lost.append(error)
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in (b"a", b"b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sink.read("a") in (b"a" * 20, b"b" * 20)
+    assert len(lost) <= 1
