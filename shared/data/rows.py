@@ -2,9 +2,9 @@
 
 The fast path decodes with types, judges, and encodes anew: an example has one form on disk, so
 that equal conversations are equal bytes whatever the spacing, escapes, order of keys or further
-columns of their rows; a row that is already in that form comes out byte for byte. Of a key that is given twice the last counts, as it
-does for most parsers; only it is written. Only a row that
-fails somewhere is looked at a second time, slowly, to say precisely what is wrong (`diagnosis`).
+columns of their rows; a row that is already in that form comes out byte for byte. Of a key that is
+given twice the last counts, as it does for most parsers, and only it is written. A row that fails
+somewhere is looked at a second time, slowly, to say precisely what is wrong (`diagnosis`).
 
 What the training component asks for (its preprocessing is public: Azure/azureml-assets,
 `assets/training/finetune_acft_hf_nlp`): a column `messages`, lists of at least two, every one

@@ -13,8 +13,10 @@ import psutil
 import pytest
 import requests
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
-from conftest import make_client, pointed_at
-from online import (
+
+from local.azureml.server import ControlPlane
+from tests.wire.conftest import make_client, pointed_at
+from tests.wire.online import (
     SIZE,
     Arm,
     Caller,
@@ -25,8 +27,6 @@ from online import (
     register,
     set_traffic,
 )
-
-from local.azureml.server import ControlPlane
 
 
 @pytest.fixture(scope="module")
@@ -509,10 +509,12 @@ def test_a_killed_control_plane_leaves_no_orphan_and_goes_on(plane_settings, tmp
             patch.setenv("AZUREML_CURRENT_CLOUD", "DroptuneLocal")
             client = make_client()
             name = make_endpoint(client).name
-            slow = register(client, tmp_path, until=str(gate))
+            child = tmp_path / "child"
+            slow = register(client, tmp_path, until=str(gate), child=str(child))
             client.online_deployments.begin_create_or_update(deployment(name, slow))
-            eventually(lambda: psutil.Process(victim.pid).children())
-            started = psutil.Process(victim.pid).children()
+            eventually(lambda: child.exists() and child.read_text())
+            started = psutil.Process(victim.pid).children(recursive=True)
+            assert int(child.read_text()) in {each.pid for each in started}
     finally:
         victim.kill()
         victim.wait()

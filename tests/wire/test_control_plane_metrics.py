@@ -6,10 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-from conftest import make_client, pointed_at
-from online import Arm, Caller, deploy, fresh, make_endpoint, register, set_traffic, token
 
 from local.azureml.server import ControlPlane
+from tests.wire.conftest import make_client, pointed_at
+from tests.wire.online import (
+    Arm,
+    Caller,
+    deploy,
+    fresh,
+    make_endpoint,
+    register,
+    set_traffic,
+    token,
+)
 
 NAMESPACE = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
 SPAN = timedelta(hours=1)

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 import requests
-from online import Arm, Caller, deploy, make_endpoint, register, set_traffic, token
+
+from tests.wire.online import Arm, Caller, deploy, make_endpoint, register, set_traffic, token
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +149,27 @@ def test_more_than_twice_the_concurrency_is_429(ml_client, tmp_path):
     ml_client.online_endpoints.begin_delete(name).result()
 
 
+def test_a_request_in_hand_ends_before_its_deployment_does(ml_client, tmp_path):
+    """Deleting a deployment lets the requests that it has be answered first."""
+    from azure.ai.ml.entities import OnlineRequestSettings
+
+    gate = tmp_path / "gate"
+    name = make_endpoint(ml_client).name
+    settings = OnlineRequestSettings(request_timeout_ms=60_000)
+    deploy(ml_client, name, register(ml_client, tmp_path), request_settings=settings)
+    caller = Caller(ml_client, name)
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(caller.ask, {"hold": str(gate)}, to="blue")
+        while "asked" not in ml_client.online_deployments.get_logs("blue", name, lines=9):
+            assert not held.done()
+        poller = ml_client.online_deployments.begin_delete("blue", name)
+        assert Caller(ml_client, name).ask(to="blue").status_code == 404
+        gate.touch()
+        assert held.result().status_code == 200
+    poller.result()
+    ml_client.online_endpoints.begin_delete(name).result()
+
+
 def test_a_dead_process_is_424_and_comes_back(ml_client, tmp_path):
     """A container that crashes under a request is started again."""
     name = make_endpoint(ml_client).name
@@ -211,7 +233,7 @@ def test_tokens_instead_of_keys(ml_client, control_plane, tmp_path, mode):
     url = ml_client.online_endpoints.get(name).scoring_uri
     good = ml_client.online_endpoints.get_keys(name).access_token if mode == "aml_token" else None
     good = good or token("https://ml.azure.com")
-    for key, status in ((good, 200), ("wrong", 401), (token(control_plane.url + "/x"), 401)):
+    for key, status in ((good, 200), ("wrong", 401), (token(control_plane.url), 401)):
         headers = {"Authorization": f"Bearer {key}", "azureml-model-deployment": "blue"}
         assert requests.post(url, json={}, headers=headers, timeout=10).status_code == status
     assert Arm(control_plane).ask("POST", f"onlineEndpoints/{name}/listKeys").status_code == 400

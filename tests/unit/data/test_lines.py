@@ -37,10 +37,11 @@ def test_a_byte_order_mark_is_left_out_at_the_beginning_only(block, end):
 
 @pytest.mark.parametrize("block", [1, 3, 50, 101, 1000])
 def test_a_line_over_the_limit_is_told_by_its_length_and_the_next_goes_on(block):
-    lines = flat(b"a\n" + b"b" * 101 + b"\nc\n" + b"d" * 300, block)
+    lines = flat(b"a\n" + b"b" * 301 + b"\nc\n" + b"d" * 300, block, limit=280)
+    assert max(len(line) for _, line, _ in lines) <= 256
     assert [(number, line[:1], size) for number, line, size in lines if line] == [
         (1, b"a", 0),
-        (2, b"b", 101),
+        (2, b"b", 301),
         (3, b"c", 0),
         (4, b"d", 300),
     ]

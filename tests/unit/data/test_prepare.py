@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tracemalloc
 
@@ -126,6 +127,26 @@ def test_percent_takes_the_same_rows_every_time_and_more_with_more():
     assert 60 < len(taken[10]) < 140
     assert 340 < len(taken[40]) < 460
     assert taken[10] <= taken[40]
+
+
+def test_percent_samples_rows_that_would_be_refused_as_well():
+    rows = [*conversations(500), *[b"broken %d" % n for n in range(500)]]
+    report = prepare(
+        train_of(*rows), MemorySink(), Options(percent=20, max_dropped_fraction=1)
+    ).report
+    assert 60 < report.dropped["not_json"] < 140
+    assert report.inputs["train"].not_selected + report.rows_sampled == 1000
+
+
+def test_the_order_in_which_files_are_named_changes_no_byte():
+    files = [
+        MemorySource(jsonl(*conversations(20, at), b"x"), f"data/{at}.jsonl") for at in (0, 10, 50)
+    ]
+    sinks = [MemorySink(), MemorySink()]
+    for sink, given in zip(sinks, (files, files[::-1]), strict=True):
+        prepare({"train": given}, sink, LENIENT)
+    for name in FILES - {"report.json"}:
+        assert sinks[0].files[name] == sinks[1].files[name]
 
 
 def test_another_seed_splits_differently():
@@ -329,15 +350,19 @@ def test_progress_is_told_at_each_source_and_may_end_the_preparation():
     assert not sink.files
 
 
-@pytest.mark.parametrize("row", [b"x", json.dumps(conversation("a", "b")).encode()])
-def test_progress_is_told_while_one_source_is_read(monkeypatch, row):
+@pytest.mark.parametrize(
+    ("content", "block"),
+    [(jsonl(*conversations(2000)), 1 << 14), (b"x\n" * 20_000, 1 << 20)],
+    ids=["block by block", "within a block of refused rows"],
+)
+def test_progress_is_told_while_one_source_is_read(monkeypatch, content, block):
     monkeypatch.setattr(selection, "_PACE", 0)
     told = []
-    source = MemorySource(jsonl(*[row] * 5000), block=1 << 14)
-    rejected_quietly = Options(max_dropped_fraction=1, min_train_rows=1)
-    with pytest.raises(DataRejected):
-        prepare({"train": [source]}, MemorySink(), rejected_quietly, on_progress=told.append)
-    assert len(told) > 5
+    sources = {"train": [MemorySource(content, block=block)]}
+    with contextlib.suppress(DataRejected):
+        prepare(sources, MemorySink(), LENIENT, on_progress=told.append)
+    assert len(told) > 8
+    assert [progress.rows for progress in told] == sorted({progress.rows for progress in told})
 
 
 def test_a_line_of_fifty_megabytes_is_dropped_within_bounded_memory():
