@@ -227,7 +227,11 @@ class Stack:
             log=self._log(MLFLOW),
             ready=self._asks(f"http://127.0.0.1:{port}/health"),
             prepare=lambda: folder.mkdir(parents=True, exist_ok=True),
-            environment={"MLFLOW_DISABLE_TELEMETRY": "true"},
+            environment={
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                # Its own job queue is of no use here, and costs processes and start-up time.
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            },
         )
 
     def _control_plane(self) -> Service:
