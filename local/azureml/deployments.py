@@ -73,7 +73,6 @@ def _get(plane: Plane, request: web.Request) -> Body:
     found = find(plane, endpoint, name)
     if found is None:
         raise missing(
-            "deployments",
             plane.settings.group,
             f"{plane.settings.workspace}/onlineEndpoints/{endpoint}/deployments/{name}",
         )

@@ -81,7 +81,6 @@ def get(plane: Plane, name: str) -> Body:
     found = find(plane, name)
     if found is None:
         raise missing(
-            "onlineEndpoints",
             plane.settings.group,
             f"{plane.settings.workspace}/onlineEndpoints/{name}",
         )

@@ -185,9 +185,7 @@ def pipeline(*policies: Any, read_seconds: float = READ_SECONDS) -> PipelineClie
             BriefRetries(retry_total=_RETRIES, retry_backoff_factor=0.5, retry_backoff_max=1),
             *policies,
         ],
-        transport=RequestsTransport(
-            connection_timeout=CONNECT_SECONDS, read_timeout=read_seconds
-        ),
+        transport=RequestsTransport(connection_timeout=CONNECT_SECONDS, read_timeout=read_seconds),
     )
 
 
@@ -253,7 +251,9 @@ def spelled(error: Mapping[str, Any]) -> str:
     """An ARM error as `Code: message; detail; detail`, each thing said once."""
     said = []
     if error.get("message"):
-        said.append(f"{error['code']}: {error['message']}" if error.get("code") else error["message"])
+        said.append(
+            f"{error['code']}: {error['message']}" if error.get("code") else error["message"]
+        )
     for detail in error.get("details") or []:
         text = _inner(str((detail or {}).get("message") or ""))
         if text and not any(text in each for each in said):

@@ -46,7 +46,9 @@ _INFRASTRUCTURE = re.compile(
     r"infrastructure|internal ?server ?error|service (is )?(temporarily )?unavailable"
 )
 _SYSTEM_CODES: Final = frozenset({"systemerror", "serviceerror", "internalservererror"})
-_VAGUE = re.compile(r"(?i)child (run|job)s?|failed (step|node)s?|see .*(details|logs)|pipeline .*fail")
+_VAGUE = re.compile(
+    r"(?i)child (run|job)s?|failed (step|node)s?|see .*(details|logs)|pipeline .*fail"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +135,9 @@ class Jobs:
         discovery = str((workspace.get("properties") or {}).get("discoveryUrl") or "")
         services = self._arm.ask("GET", discovery, doing, version="").body
         history = f"{str(services['api']).rstrip('/')}/history/v1.0{self._place.path}/runs"
-        own = error_in(self._arm.ask("GET", f"{history}/{quote(name)}/details", doing, version="").body)
+        own = error_in(
+            self._arm.ask("GET", f"{history}/{quote(name)}/details", doing, version="").body
+        )
         if own[1] and not _VAGUE.search(own[1]):
             return own
         for run in self._failed_below(history, name, doing):
@@ -146,7 +150,9 @@ class Jobs:
         """The failed runs below a run, nearest first, a bounded number of them."""
         waiting, left = [name], _MOST_RUNS_READ
         while waiting and left:
-            children = self._arm.find(f"{history}/{quote(waiting.pop(0))}/children", doing, version="")
+            children = self._arm.find(
+                f"{history}/{quote(waiting.pop(0))}/children", doing, version=""
+            )
             for child in (children or {}).get("value") or []:
                 if str(child.get("status")).lower() != "failed" or not left:
                     continue

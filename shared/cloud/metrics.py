@@ -122,7 +122,9 @@ class Requests:
             "POST",
             f"{address}/subscriptions/{self._place.subscription}/metrics:getBatch",
             "measuring the use of endpoints",
-            body={"resourceids": [f"{self._place.path}/onlineEndpoints/{name}" for name in endpoints]},
+            body={
+                "resourceids": [f"{self._place.path}/onlineEndpoints/{name}" for name in endpoints]
+            },
             version=VERSION,
             query={
                 "metricnamespace": NAMESPACE,

@@ -51,9 +51,7 @@ def _workspace_client(place: Place) -> Any:
     _quiet()
     from azure.ai.ml import MLClient
 
-    return MLClient(
-        credential(), place.subscription, place.group, place.workspace, **_OPTIONS
-    )
+    return MLClient(credential(), place.subscription, place.group, place.workspace, **_OPTIONS)
 
 
 @functools.cache

@@ -312,7 +312,9 @@ def test_metrics_of_no_job_are_missing(workspace):
 @pytest.fixture(scope="module")
 def model(ml_client, tmp_path_factory):
     """The name of a registered MLflow model, version 1."""
-    return register(ml_client, tmp_path_factory.mktemp("models")).split("/models/")[1].split("/")[0]
+    return (
+        register(ml_client, tmp_path_factory.mktemp("models")).split("/models/")[1].split("/")[0]
+    )
 
 
 @pytest.fixture
@@ -405,7 +407,9 @@ def test_what_is_not_there_is_none_and_may_be_deleted(workspace):
         workspace.ask("no-such-endpoint", "blue", QUESTION)
 
 
-def test_a_deployment_is_made_as_a_language_model_needs_it(workspace, endpoint, model, control_plane):
+def test_a_deployment_is_made_as_a_language_model_needs_it(
+    workspace, endpoint, model, control_plane
+):
     """Time-out, probes, size and tag are on the wire as they were asked for."""
     deploy(workspace, endpoint, model, instances=2)
     body = Plain(control_plane).ask("GET", f"onlineEndpoints/{endpoint}/deployments/blue").json()
@@ -477,9 +481,7 @@ def test_a_change_during_a_change_is_busy(workspace, model):
 def test_no_thread_is_left_behind(workspace, endpoint, model):
     """Beginning operations starts no poller."""
     before = {thread.ident for thread in threading.enumerate()}
-    workspace.create_deployment(
-        DeploymentRequest(endpoint, "green", "run-1", model, "1", SIZE, 1)
-    )
+    workspace.create_deployment(DeploymentRequest(endpoint, "green", "run-1", model, "1", SIZE, 1))
     names = [t.name for t in threading.enumerate() if t.ident not in before]
     assert names == []
     eventually(
