@@ -268,7 +268,8 @@ async def _serving(settings: Settings, ports: tuple[int, int]) -> AsyncIterator[
         port=secure.getsockname()[1],
         identity_port=plain.getsockname()[1],
     )
-    plane.parts["connections"] = connections = weakref.WeakSet()
+    connections: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
+    plane.parts["connections"] = connections
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(store.close)
         stack.push_async_callback(_abort, connections)

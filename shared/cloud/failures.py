@@ -71,10 +71,16 @@ def plain(text: str, limit: int = LONGEST) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
-def retry_after(headers: Mapping[str, str] | None, now: datetime | None = None) -> timedelta | None:
+def retry_after(
+    headers: Mapping[str, str] | None, now: datetime | None = None
+) -> timedelta | None:
     """How long the other side asked us to wait: `retry-after` in seconds or as a date, or its `-ms` kin."""
     given = {name.lower(): value for name, value in (headers or {}).items()}
-    for name, unit in (("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1)):
+    for name, unit in (
+        ("retry-after-ms", 0.001),
+        ("x-ms-retry-after-ms", 0.001),
+        ("retry-after", 1),
+    ):
         text = given.get(name, "").strip()
         if not text:
             continue

@@ -161,7 +161,9 @@ class BlobRunStore:
 def _place(run: Run) -> str:
     """Where the run stands in the listing: later ones sort first."""
     elapsed = run.received_at.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    milliseconds = elapsed.days * 86_400_000 + elapsed.seconds * 1000 + elapsed.microseconds // 1000
+    milliseconds = (
+        elapsed.days * 86_400_000 + elapsed.seconds * 1000 + elapsed.microseconds // 1000
+    )
     return f"{_END_OF_TIME - milliseconds:013d}-{run.id}"
 
 

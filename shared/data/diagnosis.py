@@ -1,6 +1,7 @@
 """What exactly is wrong with a row that could not be read as an example.
 
-This is the slow second look: it runs for refused rows only, so it is written to be precise, not fast.
+This is the slow second look: it runs for refused rows only, so it is written to be precise, not
+fast.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Local files as sources, local folders as sinks: for a job that finds its inputs mounted, and for tests.
+"""Local files as sources, local folders as sinks: for a job with mounted inputs, and for tests.
 
-Identity is the file's length and modification time, as good as an ETag for files that nobody forges.
+Identity is the file's length and modification time, as good as an ETag for files that nobody
+forges.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ class FileSource:
 
     @property
     def identity(self) -> str:
-        """The name with length and modification time. Raises `shared.errors.Missing` if there is no such file."""
+        """The name with length and modification time.
+
+        Raises:
+            shared.errors.Missing: There is no such file.
+        """
         try:
             facts = self.path.stat()
         except FileNotFoundError as error:
@@ -47,7 +52,11 @@ class FileSource:
         return f"{self.name}#{facts.st_size}-{facts.st_mtime_ns}"
 
     def blocks(self) -> Iterator[bytes]:
-        """Its bytes, a mebibyte at a time. Raises `shared.errors.Missing` if there is no such file."""
+        """Its bytes, a mebibyte at a time.
+
+        Raises:
+            shared.errors.Missing: There is no such file.
+        """
         try:
             file = self.path.open("rb", buffering=0)
         except FileNotFoundError as error:

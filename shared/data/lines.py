@@ -18,8 +18,10 @@ class Lines(NamedTuple):
 
     Attributes:
         first: The number of the first, counted from 1.
-        lines: Their bytes without the newline; a carriage return before it is still there, as JSON allows.
-        too_long: 0, or the length in bytes of the single line that `lines` then holds the beginning of.
+        lines: Their bytes without the newline; a carriage return before it is still there, as JSON
+            allows.
+        too_long: 0, or the length in bytes of the single line that `lines` then holds the
+            beginning of.
     """
 
     first: int

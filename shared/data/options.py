@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_ALL = 100
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -11,10 +13,14 @@ class Options:
 
     Attributes:
         percent: Share of the rows to take, above 0 and up to 100; the same rows every time.
-        max_seq_length: The fine-tune's limit in tokens, to tell how many examples will be cut; None or -1 for none.
-        max_dropped_fraction: More refused rows than this share (0 to 1) and the dataset is rejected.
-        min_train_rows: Fewer examples in train and the dataset is rejected. The component refuses fewer than 10.
-        validation_fraction: Share of train's rows (above 0, below 1) that becomes validation if the dataset has none.
+        max_seq_length: The fine-tune's limit in tokens, to tell how many examples will be cut;
+            None or -1 for none.
+        max_dropped_fraction: More refused rows than this share (0 to 1) and the dataset is
+            rejected.
+        min_train_rows: Fewer examples in train and the dataset is rejected. The component refuses
+            fewer than 10.
+        validation_fraction: Share of train's rows (above 0, below 1) that becomes validation if
+            the dataset has none.
         test_fraction: Share of train's rows that becomes test if the dataset has none.
         seed: Another seed takes another sample and splits train differently. 0 to 2^64 - 1.
         max_row_bytes: A longer line is refused unread, which bounds the memory needed.
@@ -33,17 +39,16 @@ class Options:
     max_row_bytes: int = 4 << 20
 
     def __post_init__(self) -> None:
+        length, held_out = self.max_seq_length, self.validation_fraction + self.test_fraction
         checks = {
-            "percent must be above 0 and at most 100": 0 < self.percent <= 100,  # noqa: PLR2004
-            "max_seq_length must be at least 1, or -1 for none": self.max_seq_length in (None, -1)
-            or self.max_seq_length >= 1,
+            "percent must be above 0 and at most 100": 0 < self.percent <= _ALL,
+            "max_seq_length must be at least 1, or -1 for none": length in (None, -1)
+            or length >= 1,
             "max_dropped_fraction must be from 0 to 1": 0 <= self.max_dropped_fraction <= 1,
             "min_train_rows must be at least 1": self.min_train_rows >= 1,
-            "validation_fraction must be above 0 and below 1": 0 < self.validation_fraction < 1,
-            "test_fraction must be above 0 and below 1": 0 < self.test_fraction < 1,
-            "validation_fraction and test_fraction must leave something for train": self.validation_fraction
-            + self.test_fraction
-            < 1,
+            "validation_fraction must be above 0": self.validation_fraction > 0,
+            "test_fraction must be above 0": self.test_fraction > 0,
+            "validation_fraction and test_fraction must leave something for train": held_out < 1,
             "seed must be from 0 to 2^64 - 1": 0 <= self.seed < 1 << 64,
             "max_row_bytes must be from 1 KiB to 1 GiB": 1 << 10 <= self.max_row_bytes <= 1 << 30,
         }

@@ -1,7 +1,7 @@
 """Where rows come from and where prepared files go, as this package needs it.
 
-Adapters fill these: blobs, a hub, https and local folders all look alike from here. Both sides stream, so that a
-dataset's size never decides how much memory its preparation takes.
+Adapters fill these: blobs, a hub, https and local folders all look alike from here. Both sides
+stream, so that a dataset's size never decides how much memory its preparation takes.
 """
 
 from __future__ import annotations
@@ -18,16 +18,24 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What a person calls it: `data/train.jsonl`, `hub:HuggingFaceH4/ultrachat_200k@<commit>/train_sft`."""
+        """What a person calls it.
+
+        `data/train.jsonl`, or `hub:HuggingFaceH4/ultrachat_200k@<commit>/train_sft`.
+        """
         ...
 
     @property
     def identity(self) -> str:
-        """Name and content's version (an ETag, a commit): what the fingerprint hashes. Same identity, same bytes."""
+        """Name and version of the content (an ETag, a commit), which the fingerprint hashes.
+
+        The same identity promises the same bytes: it is asked more than once and stays the same for
+        the source's life, and `blocks` reads that version or fails. Raises `shared.errors.Missing` if
+        there is no such source.
+        """
         ...
 
     def blocks(self) -> Iterator[bytes]:
-        """The raw bytes in order, in blocks of any size; read lazily, a few megabytes at a time at most."""
+        """The raw bytes in order, read lazily, in blocks of at most a few megabytes."""
         ...
 
 
@@ -45,8 +53,8 @@ class Sink(Protocol):
     def write(self, name: str) -> AbstractContextManager[Callable[[bytes], None]]:
         """Stream a file: call what the context gives with each block.
 
-        Nothing is visible under `name` until the context ends without an exception; then all of it is, in place of
-        whatever stood there before. After an exception nothing of it remains.
+        Nothing is visible under `name` until the context ends without an exception; then all of it
+        is, in place of whatever stood there before. After an exception nothing of it remains.
         """
         ...
 

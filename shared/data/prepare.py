@@ -1,8 +1,8 @@
 """Sources in, files for training out: everything that preparation promises comes together here.
 
-Under the fingerprint stand, always all of them, `train.jsonl`, `validation.jsonl`, `test.jsonl`, `dropped.jsonl`,
-`prompts.jsonl` and, written last, `report.json`. While that is not there, nothing is finished and the work may be done
-again from the start, with the same bytes as its result.
+Under the fingerprint stand, always all of them, `train.jsonl`, `validation.jsonl`, `test.jsonl`,
+`dropped.jsonl`, `prompts.jsonl` and, written last, `report.json`. While that is not there, nothing
+is finished and the work may be done again from the start, with the same bytes as its result.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def fingerprint(sources: Mapping[str, Sequence[Source]], options: Options) -> st
         options: How it is to be prepared.
 
     Raises:
-        DataRejected: A source does not exist, or the splits are not what they may be; all problems at once.
+        DataRejected: A source does not exist, or the splits are not what they may be; all problems
+            at once.
     """
     problems = missing_sources({split: len(given) for split, given in sources.items()})
     identities: dict[str, list[str]] = {}
@@ -94,19 +95,21 @@ def prepare(
 ) -> Prepared:
     """Check, sample, split and write a dataset; or find that this was done before.
 
-    Reads every source once, test and validation first, in memory bounded by `max_row_bytes` and about a hundred bytes
-    for each row.
+    Reads every source once, test and validation first, in memory bounded by `max_row_bytes` and
+    about a hundred bytes for each row.
 
     Args:
-        sources: By split: train, and validation and test if the dataset has them; missing ones are carved from train.
+        sources: By split: train, and validation and test if the dataset has them; missing ones are
+            carved from train.
         sink: The folder that belongs to `fingerprint(sources, options)`.
         options: How it is to be prepared.
-        on_progress: Called at each source's beginning, at least about every second of work, and at the end. What it raises
-            ends the preparation, leaving nothing that looks finished.
+        on_progress: Called at each source's beginning, at least about every second of work, and at
+            the end. What it raises ends the preparation, leaving nothing that looks finished.
 
     Raises:
-        DataRejected: The rows are not fit to train on, with everything that speaks against them. The files are written all
-            the same, for the author to read; preparing the same again is rejected again without reading anything.
+        DataRejected: The rows are not fit to train on, with everything that speaks against them.
+            The files are written all the same, for the author to read; preparing the same again is
+            rejected again without reading anything.
     """
     key = fingerprint(sources, options)
     report = _found(sink, key) or _write(sources, sink, options, key, on_progress)
@@ -118,7 +121,7 @@ def prepare(
 
 
 def _found(sink: Sink, key: str) -> Report | None:
-    """The report of a finished preparation; one that cannot be read, or is of something else, does not count."""
+    """The report of a finished preparation; not one that is broken or of something else."""
     if not sink.exists(REPORT_FILE):
         return None
     try:

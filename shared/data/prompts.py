@@ -1,4 +1,4 @@
-"""Conversations that wait for an answer, from rows held out for testing: what a new deployment is asked first."""
+"""Conversations that wait for an answer, from test rows: what a new deployment is asked first."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def sample_prompts(prepared: Sink | Iterable[bytes], count: int) -> list[list[Me
     """The first test rows, each cut so that it ends with a user's turn.
 
     Args:
-        prepared: The sink that `prepare` wrote to (gives at most `MOST_PROMPTS`), or the bytes of a prepared file.
+        prepared: The sink that `prepare` wrote to (gives at most `MOST_PROMPTS`), or the bytes of
+            a prepared file.
         count: How many are wanted; fewer come if there are fewer.
 
     Raises:
@@ -48,7 +49,7 @@ def sample_prompts(prepared: Sink | Iterable[bytes], count: int) -> list[list[Me
 
 
 def prompt_of(line: bytes) -> bytes | None:
-    """A prepared row, or a prompt, as a line of the file of prompts; None if it is too long for that."""
+    """A prepared row cut to a line of the file of prompts; None if it is too long for that."""
     row = msgspec.json.decode(line, type=_Row)
     _cut(row.messages)
     encoded = msgspec.json.encode(row)

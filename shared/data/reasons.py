@@ -1,6 +1,7 @@
-"""Why a row is refused: a closed set of codes, each with words for its author and a way to mend it.
+"""Why a row is refused: a closed set of codes, each with words and a mend for its author.
 
-The codes are written to `dropped.jsonl` and `report.json`; people filter on them, so they do not change.
+The codes are written to `dropped.jsonl` and `report.json`; people filter on them, so they do not
+change.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Reason(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """What is wrong with such rows, to follow "3 rows …"."""
+        """What is wrong with such a row, in a few words."""
         return _WORDS[self][0]
 
     @property
@@ -48,59 +49,56 @@ class Refusal(NamedTuple):
 
 
 _WORDS: dict[Reason, tuple[str, str]] = {
-    Reason.NOT_UTF8: ("are not UTF-8 text", "Save the file as UTF-8"),
+    Reason.NOT_UTF8: ("not UTF-8 text", "Save the file as UTF-8"),
     Reason.NOT_JSON: (
-        "are not JSON",
+        "not JSON",
         "Write one JSON object on each line; NaN and Infinity are not JSON",
     ),
     Reason.LONE_SURROGATE: (
-        "escape half of a surrogate pair, which is no character",
-        "Remove or replace the broken \\uD800 to \\uDFFF escapes",
+        "an escape for half of a surrogate pair, which is no character",
+        "Remove or replace the broken escapes from \\uD800 to \\uDFFF",
     ),
-    Reason.TOO_DEEP: ("are nested too deeply", "A row is an object with a list of messages"),
+    Reason.TOO_DEEP: ("nested too deeply", "A row is an object with a list of messages"),
     Reason.TOO_LONG: (
-        "are longer than a row may be",
+        "longer than a row may be",
         "Split the conversation, or raise the limit on a row's bytes",
     ),
     Reason.WRONG_TYPES: (
-        "hold values of the wrong type",
-        'The shape is {"messages": [{"role": "user", "content": "text"}, …]}, with `tools` a list of objects if given',
+        "a value of the wrong type",
+        'Write {"messages": [{"role": "user", "content": "…"}, …]}; `tools` is a list of objects',
     ),
-    Reason.NO_MESSAGES: (
-        "have no `messages`",
-        "Name the column of conversations exactly `messages`",
-    ),
+    Reason.NO_MESSAGES: ("no `messages`", "Name the column of conversations exactly `messages`"),
     Reason.TOO_FEW_MESSAGES: (
-        "have fewer than two messages",
+        "fewer than two messages",
         "Give at least one question and one answer",
     ),
     Reason.UNKNOWN_ROLE: (
-        "name a role that chat templates do not know",
+        "a role that chat templates do not know",
         "Roles are system, user, assistant, and tool in rows that give `tools`",
     ),
     Reason.EMPTY_CONTENT: (
-        "hold a message without text",
+        "a message without text",
         "Every message needs `content` that is not blank",
     ),
     Reason.TOOL_CALLS: (
-        "hold `tool_calls` or `function_call`, which a row of role and content cannot carry",
+        "`tool_calls` or `function_call`, which role and content cannot carry",
         "Write the call into the assistant's `content` as the model's chat template expects it",
     ),
     Reason.SYSTEM_NOT_FIRST: (
-        "have a system message that is not the first",
+        "a system message that is not the first",
         "Put the one system message first",
     ),
     Reason.NO_ASSISTANT: (
-        "have no assistant turn to learn from",
+        "no assistant turn to learn from",
         "Give at least one message of role assistant",
     ),
     Reason.TURN_ORDER: (
-        "do not alternate between user and assistant",
+        "user and assistant do not take turns",
         "After an optional system message, user and assistant take turns, the user first",
     ),
-    Reason.DUPLICATE: ("repeat an earlier row of the same split", "Remove the repetitions"),
+    Reason.DUPLICATE: ("repeats an earlier row of the same split", "Remove the repetitions"),
     Reason.LEAK: (
-        "also stand in a split that is held out for evaluation",
-        "Keep validation and test rows out of the splits before them",
+        "also stands in a split held out for evaluation",
+        "Keep rows of validation and test out of train, and rows of test out of validation",
     ),
 }

@@ -19,7 +19,8 @@ class InputReport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         sources: Their identities, in the order read.
         bytes: Read in all.
-        rows: Lines that are not blank. `rows` = rows written from here + `not_selected` + all of `dropped`.
+        rows: Lines that are not blank. `rows` = rows written from here + `not_selected` + all of
+            `dropped`.
         blank: Blank lines; not counted as rows.
         not_selected: Rows outside of the sample that `percent` asks for.
         dropped: Refused rows by reason.
@@ -42,10 +43,13 @@ class SplitReport(msgspec.Struct, frozen=True, kw_only=True):
         turns: Messages in all; `roles` has them by role.
         roles: Messages of each role that occurs.
         characters: Code points of content.
-        tokens: An estimate without the model's tokenizer: bytes of content / 4 + 4 for each message.
-        histogram: Examples by estimated tokens: each key is an upper bound (a power of two), its lower bound the key before.
+        tokens: An estimate without the model's tokenizer: bytes of content / 4 + 4 for each
+            message.
+        histogram: Examples by estimated tokens: each key is an upper bound (a power of two), its
+            lower bound the key before.
         longest: The longest example's estimate of tokens.
-        truncated: Examples estimated longer than `max_seq_length`, which the component will cut; null without one.
+        truncated: Examples estimated longer than `max_seq_length`, which the component will cut;
+            null without one.
         trimmed: Examples whose unanswered last turns were cut off.
         with_tools: Examples that give tools.
     """
@@ -72,7 +76,7 @@ class FoundProblem(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of `report.json`, which is written last: where it is, the preparation is complete.
+    """The content of `report.json`, written last: where it is, the preparation is complete.
 
     Attributes:
         fingerprint: Of sources, options and this code's version.
@@ -84,7 +88,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         complete: False if reading stopped early, since nearly everything was refused.
         problems: Why the data is not fit to train on; empty if it is.
         examples: A few rows of train, long texts cut.
-        seconds: How long it took, which is the one thing here that differs between two preparations of the same.
+        seconds: How long it took, which is the one thing here that differs between two
+            preparations of the same.
     """
 
     fingerprint: str

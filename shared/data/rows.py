@@ -1,13 +1,15 @@
 """One raw row to one valid example, or to the reason why not.
 
-The fast path decodes with types, judges, and encodes anew: an example has one form on disk, so that equal
-conversations are equal bytes whatever the spacing, escapes, order of keys or further columns of their rows; a row that
-is already in that form comes out byte for byte. Only a row that fails somewhere is looked at a second time, slowly, to
-say precisely what is wrong (`diagnosis`).
+The fast path decodes with types, judges, and encodes anew: an example has one form on disk, so
+that equal conversations are equal bytes whatever the spacing, escapes, order of keys or further
+columns of their rows; a row that is already in that form comes out byte for byte. Of a key that is
+given twice the last counts, as it does for most parsers, and only it is written. A row that fails
+somewhere is looked at a second time, slowly, to say precisely what is wrong (`diagnosis`).
 
 What the training component asks for (its preprocessing is public: Azure/azureml-assets,
-`assets/training/finetune_acft_hf_nlp`): a column `messages`, lists of at least two, every one accepted by the model's
-chat template; `tools`, when the column is there, in every row and not empty; all other columns are left out.
+`assets/training/finetune_acft_hf_nlp`): a column `messages`, lists of at least two, every one
+accepted by the model's chat template; `tools`, when the column is there, in every row and not
+empty; all other columns are left out.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from shared.data.diagnosis import diagnose
 from shared.data.reasons import Reason, Refusal
 from shared.data.turns import TurnPatterns, Turns
 
-#: A row of text in English has about four bytes to a token; longer UTF-8 sequences (three bytes for a Chinese or
-#: Japanese character, most of a token each) keep the rule roughly true elsewhere.
+#: A row of text in English has about four bytes to a token; longer UTF-8 sequences (three bytes
+#: for a Chinese or Japanese character, most of a token each) keep the rule roughly true elsewhere.
 BYTES_PER_TOKEN = 4
 #: What a chat template adds around one message: the role's marker, the end marker, a line break.
 TOKENS_PER_MESSAGE = 4
@@ -37,7 +39,7 @@ class Message(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 class Row(msgspec.Struct, gc=False, omit_defaults=True):
-    """A row as it is decoded; other columns are skipped. Encoded, it is the form in which examples are written."""
+    """A row as decoded, other columns skipped; encoded, it is an example as it is written."""
 
     messages: list[Message]
     tools: list[dict[str, Any]] | str | None = None
@@ -62,14 +64,15 @@ class Example(NamedTuple):
     def tokens(self) -> int:
         """An estimate of its length in tokens, without the model's tokenizer.
 
-        A quarter of the UTF-8 bytes of content (and tools) as JSON writes them, plus four for each message.
+        A quarter of the UTF-8 bytes of content (and tools) as JSON writes them, plus four for each
+        message.
         """
         content = len(self.line) - self.turns.overhead
         return content // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE * self.turns.kept
 
 
 class Reader:
-    """Judges rows. Holds the decoder, the encoder and the known patterns of turns, to be used for many rows."""
+    """Judges rows; holds what is worth keeping from row to row: decoder, encoder, known turns."""
 
     def __init__(self) -> None:
         self._decode = msgspec.json.Decoder(Row).decode
@@ -108,9 +111,11 @@ class Reader:
     def _settle_tools(self, row: Row) -> None:
         """Bring `tools` to one form: a list that is not empty, or nothing.
 
-        Some datasets write the list as a JSON text. The component drops rows whose tools are empty.
+        Some datasets write the list as a JSON text. The component drops rows whose tools are
+        empty.
         """
         if isinstance(row.tools, str):
-            row.tools = self._decode_tools(row.tools) if row.tools.strip() else None
+            text = row.tools.strip()
+            row.tools = self._decode_tools(text) if text not in ("", "null") else None
         if not row.tools or not any(row.tools):
             row.tools = None

@@ -1,4 +1,4 @@
-"""The one pass over all rows: each is judged, taken into the sample or not, known or new, and sent on."""
+"""The one pass over all rows: each is judged, sampled, looked up among those seen, and sent on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 #: Seconds between two calls of `on_progress`, and refused rows between two looks at the clock.
 _PACE = 1.0
 _REFUSALS_A_LOOK = 1024
-#: Data of which more than half is refused is not read to its end once this many rows were: the end might be far.
+#: Data of which more than half is refused is not read to its end once this many rows were: the end
+#: might be far.
 PATIENCE = 100_000
 _HOPELESS = 0.5
 
@@ -89,7 +90,6 @@ class Selection:
                     split, source.name, some.first, some.lines[0], Refusal(Reason.TOO_LONG, detail)
                 )
             else:
-                tally.rows += len(some.lines)
                 self._take(split, source.name, some.first, some.lines)
             if self.hopeless:
                 return
@@ -107,6 +107,10 @@ class Selection:
         )
         for number, line in enumerate(lines, first):
             verdict = read(line)
+            if verdict is None:
+                tally.blank += 1
+                continue
+            tally.rows += 1
             if isinstance(verdict, Example):
                 digest = digest_of(verdict.line)
                 if not takes(digest):
@@ -120,13 +124,9 @@ class Selection:
                 else:
                     same = Refusal(Reason.DUPLICATE, "the same conversation as a row before")
                     self._refuse(split, source, number, line, same)
-            elif verdict is None:
-                tally.blank += 1
-                tally.rows -= 1
             else:
                 self._invalid(split, source, number, line, verdict)
             if self.hopeless:
-                tally.rows -= first + len(lines) - 1 - number
                 return
 
     def _invalid(

@@ -1,7 +1,8 @@
 """Which rows are taken, and which split each goes to: decided by the row itself.
 
-A row's digest is as good as a random draw, and it is the same draw whatever the order of rows and files. So a sample
-of 5 % is part of the sample of 10 %, and a row never moves between train and test when a file is added.
+A row's digest is as good as a random draw, and it is the same draw whatever the order of rows and
+files. So a sample of 5 % is part of the sample of 10 %, and a row never moves between train and
+test when a file is added.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _WHOLE = 1 << 64
 class DigestSet:
     """Rows seen so far, known by their 16-byte digests.
 
-    Among 10^9 rows the chance that any two share a digest is about 10^-21. Everything is held in memory: about a
-    hundred bytes a row.
+    Among 10^9 rows the chance that any two share a digest is about 10^-21. Everything is held in
+    memory: about a hundred bytes a row.
     """
 
     def __init__(self) -> None:
@@ -54,7 +55,10 @@ class Sampling:
         self._digest = xxhash.xxh3_128_digest
 
     def digest(self, line: bytes) -> bytes:
-        """The row's 16 bytes. XXH3 costs a tenth of BLAKE2b, which would be the dearest step of reading a row."""
+        """The row's 16 bytes.
+
+        XXH3 costs a tenth of BLAKE2b, which would be the dearest step of reading a row.
+        """
         return self._digest(line, self._seed)
 
     def takes(self, digest: bytes) -> bool:
@@ -65,8 +69,9 @@ class Sampling:
 class Carving:
     """Deals rows of train out to the splits that the dataset does not have.
 
-    The component refuses an empty file, so each carved split gets at least one row: while one is still empty, as many
-    of train's rows as may be needed, those nearest to being carved, are held back. `rest` deals them out at the end.
+    The component refuses an empty file, so each carved split gets at least one row: while one is
+    still empty, as many of train's rows as may be needed, those nearest to being carved, are held
+    back. `rest` deals them out at the end.
 
     Args:
         fractions: For each missing split the share of train's rows that it gets.
@@ -82,7 +87,7 @@ class Carving:
         self._held: list[tuple[bytes, Example]] = []
 
     def deal(self, digest: bytes, example: Example) -> Iterator[tuple[str, Example]]:
-        """Where this row goes, and rows held back before that are free now; nothing if this one is held back."""
+        """Where this row goes, unless it is held back, and which held rows are free now."""
         split = self._split(digest)
         if split != "train":
             self._empty.discard(split)
@@ -100,7 +105,7 @@ class Carving:
             self._held.clear()
 
     def rest(self) -> Iterator[tuple[str, Example]]:
-        """The rows still held back, once all rows were dealt: one to each split that is still empty."""
+        """The rows held back to the end: one to each split that is still empty."""
         for split in sorted(self._empty):
             if self._held:
                 yield split, self._held.pop(0)[1]

@@ -1,8 +1,8 @@
 """The order of a conversation's turns: pure rules over the roles alone.
 
-Chat templates of the models at hand either ignore or refuse what breaks these rules, and one refusal fails the whole
-training job; so they are applied to each row before it leaves. Few patterns of roles cover nearly all rows of a
-dataset, so the verdict on a pattern is kept.
+Chat templates of the models at hand either ignore or refuse what breaks these rules, and one
+refusal fails the whole training job; so they are applied to each row before it leaves. Few
+patterns of roles cover nearly all rows of a dataset, so the verdict on a pattern is kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _MOST_PATTERNS = 1024
 _LONGEST_PATTERN = 512
 
-#: Which roles may follow which. A tool's answer follows the assistant's call, and the assistant speaks next.
+#: Which roles may follow which. A tool's answer follows the assistant's call, and the assistant
+#: speaks next.
 _MAY_FOLLOW = {
     "system": {"user"},
     "user": {"assistant"},
@@ -101,7 +102,8 @@ class TurnPatterns:
 
     def judge(self, roles: list[str], *, tools: bool) -> Turns | Refusal:
         """As `judge_turns`, faster for a pattern seen before."""
-        # No role's name begins with another's, so that the names run together still tell the pattern.
+        # No role's name begins with another's, so that the names run together still tell the
+        # pattern.
         pattern = "".join(roles)
         if tools:
             pattern += "+"

@@ -1,17 +1,17 @@
-"""Whether prepared data is fit to train on: arithmetic over the report, and words for the dataset's author."""
+"""Whether prepared data is fit to train on: arithmetic over the report, words for its author."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from shared.data.reasons import Reason
 from shared.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shared.data.options import Options
+    from shared.data.reasons import Reason
     from shared.data.report import Report
 
 _MOST_EXAMPLES = 3
@@ -41,7 +41,8 @@ def judge(report: Report, options: Options, examples: FirstExamples) -> list[Pro
         problems.append(
             Problem(
                 "dataset",
-                f"{report.rows_dropped:,} of {report.rows_sampled:,} rows ({_percent(fraction)}){reading} were refused,"
+                f"{report.rows_dropped:,} of {report.rows_sampled:,} rows ({_percent(fraction)})"
+                f"{reading} were refused,"
                 f" more than the {_percent(options.max_dropped_fraction)} allowed",
                 "Mend the rows that dropped.jsonl lists, or raise max_dropped_fraction",
             )
@@ -70,7 +71,8 @@ def _too_few(report: Report, options: Options) -> list[Problem]:
         problems.append(
             Problem(
                 "dataset.train",
-                f"{train} rows are left to train on after all checks, fewer than {options.min_train_rows}",
+                f"{train} rows are left to train on after all checks,"
+                f" fewer than {options.min_train_rows}{_dealt_out(report)}",
                 "Give more rows" + (", or raise percent" if options.percent < 100 else ""),  # noqa: PLR2004
             )
         )
@@ -78,7 +80,7 @@ def _too_few(report: Report, options: Options) -> list[Problem]:
     problems += [
         Problem(
             f"dataset.{split}",
-            f"no rows are left in {split} after all checks, and an empty file fails the training job",
+            f"no rows are left in {split} after all checks; an empty file fails the training job",
             f"Give rows to {split}, or leave it out: then a share of train is taken",
         )
         for split in empty
@@ -87,12 +89,23 @@ def _too_few(report: Report, options: Options) -> list[Problem]:
     return problems
 
 
+def _dealt_out(report: Report) -> str:
+    """Where train's rows went, for an author who counted more."""
+    carved = {
+        split: counts.rows for split, counts in report.splits.items() if split not in report.inputs
+    }
+    if not any(carved.values()):
+        return ""
+    return "; " + " and ".join(f"{rows:,} went to {split}" for split, rows in carved.items())
+
+
 def _mixed_tools(report: Report) -> list[Problem]:
-    """The component drops, in silence, rows without tools from a file in which others have them."""
+    """The component silently drops rows without tools from a file in which others have them."""
     return [
         Problem(
             f"dataset.{split}",
-            f"{counts.with_tools:,} of {counts.rows:,} rows give tools; the others would be left out of training",
+            f"{counts.with_tools:,} of {counts.rows:,} rows give tools;"
+            " the others would be left out of training",
             "Give tools in every row, or in none",
         )
         for split, counts in report.splits.items()
@@ -102,9 +115,8 @@ def _mixed_tools(report: Report) -> list[Problem]:
 
 def _refused(reason: Reason, count: int, kept: list[tuple[str, str]]) -> Problem:
     place, detail = kept[0]
-    text = (
-        f"{reason.value}: {count:,} row{'s' if count > 1 else ''} {reason.meaning}; here: {detail}"
-    )
+    rows = "1 row" if count == 1 else f"{count:,} rows"
+    text = f"{reason.value}, {rows} ({reason.meaning}): {detail}"
     if len(kept) > 1:
         text += "; also " + ", ".join(place for place, _ in kept[1:])
         text += " and more" if count > len(kept) else ""

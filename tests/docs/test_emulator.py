@@ -34,11 +34,12 @@ def told() -> dict[str, set[str]]:
     short = {"{W}": wire.WORKSPACE, "{L}": wire.LOCATION, "{R}": registry.ASSETS}
     rows: dict[str, set[str]] = {}
     for methods, path in re.findall(
-        r"^\| ([A-Z*, ]+) \| `(/[^`]*|\{[WLR]\}[^`]*)` \|", PAGE, re.M
+        r"^\| ([A-Z*, ]+) \| `(/[^`]*|\{[WLR]\}[^`]*)` \|", PAGE, re.MULTILINE
     ):
+        whole = path
         for sign, meant in short.items():
-            path = path.replace(sign, meant)
-        rows[path] = set(methods.split(", "))
+            whole = whole.replace(sign, meant)
+        rows[whole] = set(methods.split(", "))
     return rows
 
 
@@ -61,5 +62,5 @@ def test_the_paces_are_the_timetables():
             table.compute_create,
             around + table.job_finalizing,
         )
-        (row,) = re.findall(rf"^\| `{pace}` \|.*$", PAGE, re.M)
+        (row,) = re.findall(rf"^\| `{pace}` \|.*$", PAGE, re.MULTILINE)
         assert tuple(float(each) for each in re.findall(r"\| ([\d.]+) s", row)) == numbers

@@ -145,7 +145,7 @@ def test_a_process_that_keeps_dying_fails_the_job(ml_client, registry_client, tm
 
     job = submit(ml_client, fine_tune(registry_client, data_file(tmp_path, "die")))
     assert wait_for(ml_client, job.name) == "Failed"
-    with pytest.raises(JobException, match="died 3 times without a result.*about to die"):
+    with pytest.raises(JobException, match=r"(?s)died 3 times without a result.*about to die"):
         ml_client.jobs.stream(job.name)
 
 
@@ -197,7 +197,7 @@ def test_another_job_of_the_same_name_is_refused(ml_client, registry_client, tmp
     submit(ml_client, job)
     other = fine_tune(registry_client, data_file(tmp_path), num_train_epochs=2)
     other.name = job.name
-    with pytest.raises(HttpResponseError, match="A job with this name already exists.*Jobs"):
+    with pytest.raises(HttpResponseError, match=r"A job with this name already exists.*Jobs"):
         submit(ml_client, other)
     wait_for(ml_client, job.name)
 
@@ -234,7 +234,7 @@ def test_all_problems_are_told_at_once(ml_client, registry_client, tmp_path):
     """Two bad values are both in the refusal."""
     job = fine_tune(registry_client, data_file(tmp_path), num_train_epochs=0, precision="8")
     with pytest.raises(
-        HttpResponseError, match="precision.*num_train_epochs|num_train.*precision"
+        HttpResponseError, match=r"precision.*num_train_epochs|num_train.*precision"
     ):
         submit(ml_client, job)
 

@@ -150,7 +150,7 @@ def test_a_versions_path_cannot_change(ml_client):
     ml_client.models.create_or_update(model)
     ml_client.models.create_or_update(model)  # the same again is no change
     model.path = "azureml://datastores/workspaceblobstore/paths/b/"
-    with pytest.raises(Exception, match="already linked|cannot be updated"):
+    with pytest.raises(Exception, match=r"already linked|cannot be updated"):
         ml_client.models.create_or_update(model)
 
 

@@ -266,3 +266,26 @@ def test_every_status_is_an_event_even_if_the_topic_was_away(plane_settings, tmp
     )
     assert children["finetune"] == 1
     assert len(children) == 5
+
+
+def test_no_more_jobs_train_at_once_than_there_are_slots(plane_settings, tmp_path):
+    """With one slot a second job stays Queued until the first has trained."""
+    settings = plane_settings(tmp_path / "state", training_slots=1)
+    with (
+        held(tmp_path / "first") as (first_data, first_release),
+        held(tmp_path / "second") as (second_data, second_release),
+        ControlPlane(settings) as plane,
+        pointed_at(plane),
+    ):
+        client, registry = make_client(), make_client("azureml")
+        first = client.jobs.create_or_update(fine_tune(registry, first_data))
+        wait_until((settings.state / "jobs" / first.name / "started").exists)
+        second = client.jobs.create_or_update(fine_tune(registry, second_data))
+        wait_for(client, second.name, "Queued")
+        assert len(trainers(settings.state)) == 1
+        assert client.jobs.get(second.name).status == "Queued"
+        first_release.touch()
+        wait_until((settings.state / "jobs" / second.name / "started").exists)
+        second_release.touch()
+        assert wait_for(client, first.name) == "Completed"
+        assert wait_for(client, second.name) == "Completed"

@@ -1,0 +1,243 @@
+"""Fine-tuning jobs: submitted as Microsoft's fine-tuning notebook does it, one pipeline around one component.
+
+Names are derived, so a job of that name that is there already is ours, from a try whose answer was lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from shared.cloud.failures import failing, plain
+from shared.cloud.registry import ComponentReference, fetched
+from shared.cloud.sdk import workspace_client
+from shared.errors import Busy, DroptuneError, Missing, Refused
+from shared.runs.naming import TAG
+from shared.runs.ports import Job, JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from shared.cloud.arm import Arm, Place
+    from shared.runs.ports import JobRequest
+
+STAGES: Final = ("model_import", "preprocess", "finetune", "model_evaluation")
+"""The component's stages, each with a compute of its own."""
+
+OUTPUT: Final = "trained_model"
+"""The job's output: an MLflow model."""
+
+SERVERLESS: Final = "serverless"
+
+_MOST_RUNS_READ: Final = 24
+"""How many child runs are read in search of what failed."""
+
+_STATES: Final = {
+    "completed": JobState.COMPLETED,
+    "failed": JobState.FAILED,
+    "canceled": JobState.CANCELLED,
+    "cancelled": JobState.CANCELLED,
+}
+_INFRASTRUCTURE = re.compile(
+    r"(?i)pre-?empt|evict|node (was )?(lost|unusable|unhealthy|became)|lost node|nodelost|"
+    r"low.?priority|heartbeat|job was interrupted|instance .* deallocated|spot (vm|instance)|"
+    r"infrastructure|internal ?server ?error|service (is )?(temporarily )?unavailable"
+)
+_SYSTEM_CODES: Final = frozenset({"systemerror", "serviceerror", "internalservererror"})
+_VAGUE = re.compile(
+    r"(?i)child (run|job)s?|failed (step|node)s?|see .*(details|logs)|pipeline .*fail"
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Jobs:
+    """The jobs of one workspace.
+
+    Args:
+        arm: For the run history, which tells why a job failed.
+        place: The workspace.
+    """
+
+    def __init__(self, arm: Arm, place: Place) -> None:
+        self._arm = arm
+        self._place = place
+
+    def get(self, name: str) -> Job | None:
+        """The job, if there is one; of one that failed, also why."""
+        try:
+            client = workspace_client(self._place)
+            with failing(f"reading the job {name}"):
+                found = client.jobs.get(name)
+        except Missing:
+            return None
+        job = job_from(found)
+        return self._with_reason(job) if job.state is JobState.FAILED else job
+
+    def submit(self, request: JobRequest) -> Job:
+        """Submit the job. A job of this name that is there already is returned as it is.
+
+        Raises:
+            Refused: Azure will not run it.
+        """
+        present = self.get(request.name)
+        if present is not None:
+            return present
+        component = fetched(ComponentReference.of_id(request.component))
+        client = workspace_client(self._place)
+        with failing(f"submitting the job {request.name}"):
+            job = pipeline_job(request, component)
+        try:
+            with failing(f"submitting the job {request.name}"):
+                return job_from(client.jobs.create_or_update(job))
+        except (Busy, Refused) as error:
+            # Somebody else may have submitted it since we looked.
+            present = self.get(request.name)
+            if present is None:
+                raise
+            logger.info("%s was there already: %s", request.name, error)
+            return present
+
+    def cancel(self, name: str) -> None:
+        """Begin to cancel the job; nothing happens if it has ended or is not there."""
+        client = workspace_client(self._place)
+        try:
+            with failing(f"cancelling the job {name}"):
+                client.jobs.begin_cancel(name, polling=False)
+        except Missing:
+            return
+        except (Busy, Refused):
+            job = self.get(name)
+            if job is None or job.state is JobState.ACTIVE:
+                raise
+
+    def _with_reason(self, job: Job) -> Job:
+        try:
+            code, message = self._reason(job.name)
+        except DroptuneError as error:
+            logger.warning("%s failed, and its history cannot be read: %s", job.name, error)
+            return job
+        return Job(
+            name=job.name,
+            state=job.state,
+            status=job.status,
+            url=job.url,
+            error=plain(message) or None,
+            worth_repeating=is_of_infrastructure(code, message),
+        )
+
+    def _reason(self, name: str) -> tuple[str, str]:
+        """Code and message of what failed; that of a child run where the job's own says nothing."""
+        doing = f"reading why the job {name} failed"
+        workspace = self._arm.ask("GET", self._place.path, doing).body
+        discovery = str((workspace.get("properties") or {}).get("discoveryUrl") or "")
+        services = self._arm.ask("GET", discovery, doing, version="").body
+        history = f"{str(services['api']).rstrip('/')}/history/v1.0{self._place.path}/runs"
+        own = error_in(
+            self._arm.ask("GET", f"{history}/{quote(name)}/details", doing, version="").body
+        )
+        if own[1] and not _VAGUE.search(own[1]):
+            return own
+        for run in self._failed_below(history, name, doing):
+            inner = error_in(run)
+            if inner[1] and not _VAGUE.search(inner[1]):
+                return inner
+        return own
+
+    def _failed_below(self, history: str, name: str, doing: str) -> Iterator[Mapping[str, Any]]:
+        """The failed runs below a run, nearest first, a bounded number of them."""
+        waiting, left = [name], _MOST_RUNS_READ
+        while waiting and left:
+            children = self._arm.find(
+                f"{history}/{quote(waiting.pop(0))}/children", doing, version=""
+            )
+            for child in (children or {}).get("value") or []:
+                if str(child.get("status")).lower() != "failed" or not left:
+                    continue
+                left -= 1
+                yield child
+                waiting.append(str(child["runId"]))
+
+
+def error_in(run: Mapping[str, Any]) -> tuple[str, str]:
+    """Code and message of a run history's `error`; the innermost code, which tells whose fault it is."""
+    error = (run.get("error") or {}).get("error") or {}
+    code, inner = str(error.get("code") or ""), error.get("innerError")
+    while isinstance(inner, dict):
+        code, inner = str(inner.get("code") or code), inner.get("innerError")
+    return code, str(error.get("message") or "")
+
+
+def is_of_infrastructure(code: str, message: str) -> bool:
+    """Whether a failure came from the machines rather than from data, parameters or code."""
+    return code.lower() in _SYSTEM_CODES or bool(_INFRASTRUCTURE.search(f"{code} {message}"))
+
+
+def state_of(status: str | None) -> JobState:
+    """What matters about a status of Azure ML's; its spelling has varied in case."""
+    return _STATES.get((status or "").lower(), JobState.ACTIVE)
+
+
+def job_from(found: Any) -> Job:
+    """A job of the SDK's as ours."""
+    status = str(found.status or "Unknown")
+    return Job(
+        name=str(found.name), state=state_of(status), status=status, url=found.studio_url or None
+    )
+
+
+def component_inputs(request: JobRequest) -> dict[str, Any]:
+    """The component's inputs as values; none that is `None`, enums as text, files by address.
+
+    Without a cluster every stage runs serverless, on the size that was asked for: the component's own default for
+    it is a size that has been retired.
+    """
+    where: dict[str, Any] = {f"compute_{stage}": request.cluster or SERVERLESS for stage in STAGES}
+    if request.cluster is None:
+        where |= {f"instance_type_{stage}": request.size for stage in STAGES}
+    files = {f"{split}_file_path": address for split, address in request.splits.items()}
+    given = {
+        "task_name": "ChatCompletion",
+        "mlflow_model_path": request.foundation_model,
+        **where,
+        **files,
+        **request.parameters,
+        "num_nodes_finetune": request.nodes,
+        "number_of_gpu_to_use_finetuning": request.gpus,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def pipeline_job(request: JobRequest, component: Any) -> Any:
+    """The pipeline job, ready to be submitted.
+
+    Args:
+        request: What is wanted.
+        component: The SDK's component.
+    """
+    from azure.ai.ml import Input
+    from azure.ai.ml.dsl import pipeline
+
+    given = component_inputs(request)
+    kinds = {name: str(found.type) for name, found in component.inputs.items()}
+    for name in ("mlflow_model_path", *(f"{split}_file_path" for split in request.splits)):
+        given[name] = Input(type=kinds.get(name, "uri_file"), path=given[name])
+    # Evaluation has been taken out of the component and its inputs may follow.
+    given = {name: value for name, value in given.items() if name in kinds}
+
+    @pipeline(name=request.name, display_name=request.display_name)  # type: ignore[untyped-decorator, unused-ignore]
+    def fine_tuning() -> dict[str, Any]:
+        step = component(**given)
+        return {OUTPUT: step.outputs.mlflow_model_folder}
+
+    job = fine_tuning()
+    job.name = request.name
+    job.display_name = request.display_name
+    job.experiment_name = request.experiment
+    job.tags = {TAG: request.run}
+    job.properties = dict(request.lineage)
+    job.settings.force_rerun = True
+    job.settings.continue_on_step_failure = False
+    return job

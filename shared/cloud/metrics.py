@@ -1,0 +1,186 @@
+"""What a job logged, and when an endpoint was last asked: the two places where Azure keeps numbers."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import warnings
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from shared.cloud.arm import PROVIDER
+from shared.cloud.failures import failing
+from shared.errors import DroptuneError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from shared.cloud.arm import Arm, Place
+
+BATCH: Final = 50
+"""Most resources in one call (https://learn.microsoft.com/azure/azure-monitor/metrics/migrate-to-batch-api)."""
+
+METRIC: Final = "RequestsPerMinute"
+NAMESPACE: Final = f"{PROVIDER}/workspaces/onlineEndpoints"
+VERSION: Final = "2023-10-01"
+_SCOPE: Final = "https://metrics.monitor.azure.com/.default"
+_AGGREGATIONS: Final = ("average", "total", "maximum", "count")
+_GRAINS: Final = (
+    (timedelta(hours=24), timedelta(minutes=1), "PT1M"),
+    (timedelta(days=7), timedelta(minutes=15), "PT15M"),
+    (timedelta.max, timedelta(hours=1), "PT1H"),
+)
+"""The longest span, and the length of a point for it, so that an answer stays of a bearable size."""
+
+_making = threading.Lock()
+
+
+def last_values(tracking_uri: str, job: str) -> Mapping[str, float]:
+    """The last value of each metric that the job logged, through the workspace's own tracking address.
+
+    Args:
+        tracking_uri: `azureml://…`, as the workspace gives it.
+        job: The job's name, which is its run's id.
+
+    Raises:
+        Missing: There is no such run.
+    """
+    with failing(f"reading the metrics of the job {job}"):
+        with _making:
+            client = _client(tracking_uri)
+        return dict(client.get_run(job).data.metrics)
+
+
+@functools.lru_cache(maxsize=4)
+def _client(tracking_uri: str) -> Any:
+    # MLflow takes its patience from the environment alone, and its own would keep a step for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import azureml.mlflow  # noqa: F401 - registers the scheme `azureml://`
+        from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+class Requests:
+    """Azure Monitor's counts of requests.
+
+    Args:
+        arm: For tokens and the talking.
+        place: The workspace.
+        address: Azure Monitor's metrics endpoint; empty for that of the region.
+        region: The workspace's region.
+        now: The time.
+    """
+
+    def __init__(
+        self,
+        arm: Arm,
+        place: Place,
+        address: str,
+        region: Callable[[], str],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._arm = arm
+        self._place = place
+        self._address = address.rstrip("/")
+        self._region = region
+        self._now = now
+
+    def last(self, endpoints: Sequence[str], since: datetime) -> Mapping[str, datetime | None]:
+        """When each endpoint was last asked; `None`: not since `since`.
+
+        An endpoint that could not be measured is missing from the answer: not measured is not unused.
+
+        Args:
+            endpoints: Azure's names.
+            since: Earlier requests do not count.
+        """
+        now = self._now()
+        measured: dict[str, datetime | None] = {}
+        failure: DroptuneError | None = None
+        for start in range(0, len(endpoints), BATCH):
+            some = endpoints[start : start + BATCH]
+            try:
+                measured |= self._batch(some, since, now)
+            except DroptuneError as error:
+                failure = error
+        if failure is not None and not measured:
+            raise failure
+        return measured
+
+    def _batch(
+        self, endpoints: Sequence[str], since: datetime, now: datetime
+    ) -> Mapping[str, datetime | None]:
+        length, grain = grain_for(now - since)
+        ids = {f"{self._place.path}/onlineEndpoints/{name}".lower(): name for name in endpoints}
+        address = self._address or f"https://{self._region()}.metrics.monitor.azure.com"
+        answer = self._arm.ask(
+            "POST",
+            f"{address}/subscriptions/{self._place.subscription}/metrics:getBatch",
+            "measuring the use of endpoints",
+            body={
+                "resourceids": [f"{self._place.path}/onlineEndpoints/{name}" for name in endpoints]
+            },
+            version=VERSION,
+            query={
+                "metricnamespace": NAMESPACE,
+                "metricnames": METRIC,
+                "aggregation": "average",
+                "interval": grain,
+                "starttime": _spelled(since),
+                "endtime": _spelled(now),
+            },
+            scope=_SCOPE,
+        )
+        return {
+            ids[resource]: last
+            for resource, last in read_batch(answer.body, length, now)
+            if resource in ids
+        }
+
+
+def grain_for(span: timedelta) -> tuple[timedelta, str]:
+    """The length of one point for a span of time, as a span and as Azure Monitor spells it."""
+    return next((length, name) for longest, length, name in _GRAINS if span <= longest)
+
+
+def read_batch(
+    body: Mapping[str, Any], length: timedelta, now: datetime
+) -> Iterator[tuple[str, datetime | None]]:
+    """Each resource that was measured (its id in lower case), and when it was last asked.
+
+    Args:
+        body: The answer of `metrics:getBatch`.
+        length: Of one point.
+        now: A point may last longer than now; no request is later.
+    """
+    for row in body.get("values") or []:
+        metric = next(
+            (each for each in row.get("value") or [] if _name_of(each) == METRIC.lower()), None
+        )
+        if metric is None or (metric.get("errorCode") or "Success") != "Success":
+            continue
+        ends = [
+            min(_moment(point["timeStamp"]) + length, now)
+            for series in metric.get("timeseries") or []
+            for point in series.get("data") or []
+            if any((point.get(name) or 0) > 0 for name in _AGGREGATIONS)
+        ]
+        yield str(row.get("resourceid") or "").lower(), max(ends, default=None)
+
+
+def _name_of(metric: Mapping[str, Any]) -> str:
+    return str((metric.get("name") or {}).get("value") or "").lower()
+
+
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _spelled(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

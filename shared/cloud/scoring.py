@@ -1,0 +1,150 @@
+"""Questions put to one deployment, and its answers, in the shapes of the servers that may stand behind it.
+
+Which server answers depends on the fine-tuned model's own metadata: `foundation-model-inference` (package
+llm-optimized-inference), `foundation-model-serve` (Azure/azureml-assets) or MLflow's scoring script (package
+azureml-evaluate-mlflow). All of them take one flat conversation; the fine-tuning notebook sends a list of one, which only
+some take. Errors come with status 200 too.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from shared.cloud.arm import pipeline
+from shared.cloud.failures import failing, of_status, plain
+from shared.errors import Refused, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from azure.core import PipelineClient
+
+    from shared.runs.ports import Message
+
+PARAMETERS: Final = {"max_new_tokens": 200, "do_sample": False}
+"""The same question shall have the same answer."""
+
+READ_SECONDS: Final = 100
+"""A little more than the deployment's own time-out (`online.REQUEST_TIMEOUT`)."""
+
+_ROUTING: Final = "azureml-model-deployment"
+_NOT_UP: Final = frozenset({404, 502, 503, 504})
+"""The gateway does not know the deployment yet, or its container is being replaced."""
+
+_MODEL_ERROR: Final = 424
+_OTHER_FORM: Final = frozenset({400, 415, 422, _MODEL_ERROR})
+_making = threading.Lock()
+
+
+def flat(messages: Sequence[Message]) -> dict[str, Any]:
+    """The documented request: one conversation."""
+    return {
+        "input_data": {"input_string": list(messages), "parameters": PARAMETERS},
+        "params": {},
+    }
+
+
+def nested(messages: Sequence[Message]) -> dict[str, Any]:
+    """The notebook's request: a list of conversations."""
+    return {
+        "input_data": {"input_string": [list(messages)], "parameters": PARAMETERS},
+        "params": {},
+    }
+
+
+def ask(uri: str, key: str, deployment: str, messages: Sequence[Message]) -> str:
+    """The deployment's answer, whatever traffic it has.
+
+    Args:
+        uri: The endpoint's scoring address.
+        key: The endpoint's key.
+        deployment: The deployment's name.
+        messages: A conversation that ends with the user's turn.
+
+    Raises:
+        Refused: It answered with an error, or with nothing.
+        Unavailable, Throttled: It did not get to answer.
+    """
+    try:
+        return text_in(_post(uri, key, deployment, flat(messages)))
+    except _OtherFormError as first:
+        try:
+            return text_in(_post(uri, key, deployment, nested(messages)))
+        except _OtherFormError as second:
+            raise Refused(str(second)) from first
+
+
+class _OtherFormError(Exception):
+    """The deployment would not take this form of request."""
+
+
+def _post(uri: str, key: str, deployment: str, body: dict[str, Any]) -> bytes:
+    from azure.core.rest import HttpRequest
+
+    doing = f"asking the deployment {deployment}"
+    headers = {"Authorization": f"Bearer {key}", _ROUTING: deployment}
+    with failing(doing):
+        with _making:
+            client = _client()
+        response: Any = client.send_request(HttpRequest("POST", uri, headers=headers, json=body))
+        content: bytes = response.read()
+    status = response.status_code
+    if status < 400:  # noqa: PLR2004
+        return content
+    reason = response.headers.get("ms-azureml-model-error-reason") or ""
+    said = plain(f"{doing}: HTTP {status} {reason} {content[:400].decode(errors='replace')}")
+    if status in _OTHER_FORM:
+        raise _OtherFormError(said)
+    if status in _NOT_UP:
+        raise Unavailable(said)
+    raise of_status(status, said, headers=response.headers)
+
+
+@functools.cache
+def _client() -> PipelineClient[Any, Any]:
+    return pipeline(read_seconds=READ_SECONDS)
+
+
+def text_in(content: bytes) -> str:
+    """The answer's text, out of any documented shape.
+
+    Raises:
+        Refused: It is an error, empty, or no shape that is known.
+    """
+    try:
+        value = msgspec.json.decode(content)
+        if isinstance(value, str):  # a scoring script that returns `json.dumps(…)`
+            value = msgspec.json.decode(value)
+    except msgspec.DecodeError as error:
+        raise Refused(f"the answer is not JSON: {_shown(content)}") from error
+    if isinstance(value, dict) and value.get("error") is not None:
+        raise Refused(plain(f"the model failed: {value['error']}"))
+    if value is None or value in ({}, []):
+        raise Refused("the answer is empty: blocked by content safety, or the server failed")
+    text = _text(value)
+    if text is None or not text.strip():
+        raise Refused(f"there is no text in the answer: {_shown(content)}")
+    return text
+
+
+def _text(value: Any) -> str | None:
+    match value:
+        case str():
+            return value
+        case [first, *_]:
+            return _text(first)
+        case dict():
+            for key in ("output", "0", "message", "content", "predictions"):
+                if value.get(key) is not None:
+                    return _text(value[key])
+            return None
+        case _:
+            return None
+
+
+def _shown(content: bytes) -> str:
+    return plain(content[:200].decode(errors="replace"))
