@@ -22,7 +22,7 @@ import aiohttp
 import jwt
 from aiohttp import web
 
-from local.azureml import deployments, endpoints, identity, metrics, provisioning
+from local.azureml import deployments, endpoint_keys, endpoints, identity, metrics, provisioning
 from local.azureml.online_rules import choose
 from local.azureml.wire import ArmError, open_to_all
 
@@ -146,7 +146,7 @@ def _check_key(plane: Plane, body: dict[str, Any], request: web.Request) -> None
         raise _Refusal(401, "key_auth_bad_header_forbidden")
     mode = body["properties"]["authMode"]
     if mode == "Key":
-        known = endpoints.keys(plane, body).values()
+        known = endpoint_keys.keys(plane, body["id"]).values()
         if not any(hmac.compare_digest(given.strip().encode(), key.encode()) for key in known):
             raise _Refusal(401, "key_auth_access_denied")
         return

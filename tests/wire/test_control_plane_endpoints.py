@@ -312,13 +312,18 @@ def test_a_deployment_needs_its_endpoint(arm):
     assert answered.json()["error"]["code"] == "ParentResourceNotFound"
 
 
-def test_quota_is_taken_with_a_fifth_in_reserve(ml_client, model, quota):
+def test_quota_is_taken_with_a_fifth_in_reserve(ml_client, model, quota, arm):
     """One DS2 takes twice its two cores; what is short is refused in the service's words."""
     name = make_endpoint(ml_client).name
     used = quota()["in_use"].get("standardDSv2Family", 0)
     quota(limits={"standardDSv2Family": used + 5})
     deploy(ml_client, name, model)
     assert quota()["in_use"]["standardDSv2Family"] == used + 4
+    subscription = arm.plane.plane.settings.subscription
+    location = "providers/Microsoft.MachineLearningServices/locations/eastus"
+    rows = arm.ask("GET", f"/subscriptions/{subscription}/{location}/usages").json()["value"]
+    [row] = [each for each in rows if each["name"]["value"] == "standardDSv2Family"]
+    assert (row["currentValue"], row["limit"]) == (used + 4, used + 5)
     with pytest.raises(
         HttpResponseError, match=rf"Not enough quota.*limit: {used + 4}/{used + 5}.*needed: 4"
     ):
