@@ -177,7 +177,8 @@ class _Reader:
     def value(self, path: str, default: Any) -> Any:
         found: Any = self.content
         for name in path.split("."):
-            found = found.get(name) if isinstance(found, dict) else None
+            lowered = {k.lower(): v for k, v in found.items()} if isinstance(found, dict) else {}
+            found = lowered.get(name.lower())
         return default if found is None else found
 
     def number(self, path: str, default: int, low: int, high: int | None = None) -> int:

@@ -171,16 +171,17 @@ def _complex(parts: list[tuple[bool, str]], parameters: list[_Parameter]) -> str
         if position and parts[position - 1][0]:
             raise ValueError(f"'{{{text}}}' follows another parameter with nothing in between")
         parameter = _parameter(text)
-        group = f"(?P<p{len(parameters)}>[^/]+)"
+        name = f"p{len(parameters)}"
         parameters.append(parameter)
         if parameter.catch_all:
             raise ValueError(f"the catch-all '{{{text}}}' must be a part of its own")
         if parameter.optional:
             if position != len(parts) - 1 or not pattern.endswith(r"\."):
                 raise ValueError(f"the optional '{{{text}}}' may only follow a '.' at the end")
-            pattern = pattern.removesuffix(r"\.") + rf"(?:\.{group})?"
+            pattern = pattern.removesuffix(r"\.") + rf"(?:\.(?P<{name}>[^/.]+))?"
         else:
-            pattern += group
+            # What may follow a last dot belongs to the optional part, so leave it that.
+            pattern += f"(?P<{name}>[^/]+{'?' if parts[-1][1].endswith('?') else ''})"
     return pattern
 
 
