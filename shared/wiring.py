@@ -69,7 +69,7 @@ def world() -> World:
         looks=QueueLooks(storage),
         endpoints=BlobEndpointStore(storage),
         manifests=BlobManifests(storage),
-        preparation=preparation_from(chosen),
+        preparation=preparation_from(storage, chosen),
         workspace=_workspace(),
         uses=BlobUses(storage),
         limits=Limits(

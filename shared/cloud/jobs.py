@@ -50,12 +50,9 @@ _SYSTEM_CODES: Final = frozenset({"systemerror", "serviceerror", "internalserver
 _VAGUE = re.compile(
     r"(?i)child (run|job)s?|failed (step|node)s?|see .*(details|logs)|pipeline .*fail"
 )
-<<<<<<< HEAD
-=======
 
 _submitting = threading.Lock()
 """The SDK builds pipelines on a stack that all threads share, and changes the component on the way."""
->>>>>>> cloud
 
 logger = logging.getLogger(__name__)
 
@@ -197,8 +194,8 @@ def job_from(found: Any) -> Job:
 def component_inputs(request: JobRequest) -> dict[str, Any]:
     """The component's inputs as values; none that is `None`, enums as text, files by address.
 
-    Without a cluster every stage runs serverless, on the size that was asked for: the component's own default for
-    it is a size that has been retired.
+    Without a cluster every stage runs serverless, on the size that was asked for: the component's own default
+    is a size that has been retired.
     """
     where: dict[str, Any] = {f"compute_{stage}": request.cluster or SERVERLESS for stage in STAGES}
     if request.cluster is None:
@@ -233,7 +230,7 @@ def pipeline_job(request: JobRequest, component: Any) -> Any:
     # Evaluation has been taken out of the component and its inputs may follow.
     given = {name: value for name, value in given.items() if name in kinds}
 
-    @pipeline(name=request.name, display_name=request.display_name)  # type: ignore[untyped-decorator, unused-ignore]
+    @pipeline(None, name=request.name, display_name=request.display_name)
     def fine_tuning() -> dict[str, Any]:
         step = component(**given)
         return {OUTPUT: step.outputs.mlflow_model_folder}
