@@ -71,11 +71,30 @@ class Measure:
         name: Which way.
         per_second: Requests answered per second with all connections busy.
         alone_ms: Median milliseconds of a request with nothing else going on.
+        cpu_ms: The server's own processor time for a request under load; unlike the others, it hardly
+            changes with what else the machine does.
     """
 
     name: str
     per_second: float
     alone_ms: float
+    cpu_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server: where it listens, and its process."""
+
+    port: int
+    pid: int
+
+    def cpu(self) -> float:
+        """Processor seconds spent so far, those of its children included."""
+        import psutil
+
+        process = psutil.Process(self.pid)
+        times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+        return sum(each.user + each.system for each in times)
 
 
 class Ports:
@@ -183,20 +202,20 @@ async def serve(app: web.Application) -> None:
 
 
 @contextmanager
-def process(*arguments: str) -> Iterator[int]:
-    """One of the servers above as a process; gives its port."""
+def process(*arguments: str) -> Iterator[Served]:
+    """One of the servers above as a process."""
     command = [sys.executable, "-m", "benchmarks.scoring_proxy", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
         assert served.stdout is not None
         try:
-            yield int(served.stdout.readline())
+            yield Served(int(served.stdout.readline()), served.pid)
         finally:
             served.terminate()
 
 
 @contextmanager
-def litellm(venv: Path, backend_port: int) -> Iterator[int]:
-    """LiteLLM's proxy before the backend, one worker, without a database; gives its port."""
+def litellm(venv: Path, backend_port: int) -> Iterator[Served]:
+    """LiteLLM's proxy before the backend, one worker, without a database."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -231,7 +250,7 @@ def litellm(venv: Path, backend_port: int) -> Iterator[int]:
         ) as served:
             try:
                 wait_for(port, served)
-                yield port
+                yield Served(port, served.pid)
             finally:
                 served.terminate()
 
@@ -290,12 +309,16 @@ async def load(port: int, path: str, connections: int, seconds: float) -> list[f
     return [span for each in spans for span in each]
 
 
-def measure(name: str, port: int, path: str, connections: int, seconds: float) -> Measure:
+def measure(name: str, served: Served, path: str, connections: int, seconds: float) -> Measure:
     """Warm up, then load, then ask alone."""
-    asyncio.run(load(port, path, connections, 1))
-    busy = asyncio.run(load(port, path, connections, seconds))
-    alone = asyncio.run(load(port, path, 1, seconds / 2))
-    return Measure(name, len(busy) / seconds, statistics.median(alone) * 1000)
+    asyncio.run(load(served.port, path, connections, 1))
+    before = served.cpu()
+    busy = asyncio.run(load(served.port, path, connections, seconds))
+    spent = served.cpu() - before
+    alone = asyncio.run(load(served.port, path, 1, seconds / 2))
+    return Measure(
+        name, len(busy) / seconds, statistics.median(alone) * 1000, spent / len(busy) * 1000
+    )
 
 
 def installed(stack: ExitStack) -> Path:
@@ -317,15 +340,15 @@ def run(seconds: float = 5, connections: int = 32, venv: str | None = None) -> l
     chat = "/v1/chat/completions"
     with ExitStack() as stack:
         behind = stack.enter_context(process("backend"))
-        uri = f"http://127.0.0.1:{behind}/score"
+        uri = f"http://127.0.0.1:{behind.port}/score"
         found = [measure("direct", behind, "/score", connections, seconds)]
         for name in ("droptune", "httpx"):
-            with process(name, uri) as port:
-                found.append(measure(name, port, chat, connections, seconds))
+            with process(name, uri) as served:
+                found.append(measure(name, served, chat, connections, seconds))
         if venv is not None:
             folder = installed(stack) if venv == "install" else Path(venv)
-            with litellm(folder, behind) as port:
-                found.append(measure("litellm", port, chat, connections, seconds))
+            with litellm(folder, behind.port) as served:
+                found.append(measure("litellm", served, chat, connections, seconds))
     return found
 
 
@@ -333,13 +356,18 @@ def table(measures: list[Measure]) -> str:
     """The figures as lines for a terminal."""
     by_name = {found.name: found for found in measures}
     ours, direct = by_name["droptune"], by_name["direct"]
-    lines = [f"{'way':10}{'requests/s':>12}{'ms alone':>10}{'ms added':>10}{'droptune is':>14}"]
+    lines = [
+        (
+            f"{'way':10}{'requests/s':>12}{'ms alone':>10}{'ms added':>10}{'CPU ms each':>13}"
+            f"{'droptune is':>14}{'by CPU':>10}"
+        )
+    ]
     for found in measures:
         added = found.alone_ms - direct.alone_ms
-        ratio = ours.per_second / found.per_second
+        ratio, by_cpu = ours.per_second / found.per_second, found.cpu_ms / ours.cpu_ms
         lines.append(
             f"{found.name:10}{found.per_second:12,.0f}{found.alone_ms:10.2f}{added:10.2f}"
-            f"{ratio:12.2f} x"
+            f"{found.cpu_ms:13.3f}{ratio:12.2f} x{by_cpu:8.2f} x"
         )
     return "\n".join(lines)
 

@@ -7,6 +7,8 @@ tracked; run this to change them:
     python examples/make_dataset.py
 """
 
+# ruff: noqa: INP001, T201 - a script
+
 from __future__ import annotations
 
 import argparse

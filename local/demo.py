@@ -19,6 +19,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from local.ports import free_port
+from local.stack import host_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ EXAMPLES: Final = ROOT / "examples"
 MANIFEST: Final = EXAMPLES / "velora-chat.json"
 BASE_MODEL: Final = ROOT / "local" / "compute" / "base_model"
 MODEL: Final = "velora-chat"
-QUESTION: Final = "What are the hours of Velora on weekdays?"
+QUESTION: Final = "Which hours are you open on Saturday?"
 ENDS_BADLY: Final = ("rejected", "failed", "cancelled")
 DEADLINE: Final = 600.0
 """Seconds after which the demo gives up on a phase."""
@@ -230,7 +231,7 @@ class Demo:
     def api(self, path: str) -> Any:
         """Droptune's own HTTP API, with the host's key."""
         url = f"{self.environment['DROPTUNE_URL']}/api/{path}"
-        return _http(url, headers={"x-functions-key": self.stack.host_key})
+        return _http(url, headers={"x-functions-key": host_key(self.stack.state)})
 
     def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
         """Ask until it is so.

@@ -1,4 +1,4 @@
-"""The variables that point SDKs at the stack, and the app settings that the Functions host gets."""
+"""The variables that point SDKs at the stack, and the Functions host's app settings."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ DATASTORE: Final = "droptune_datasets"
 def sdk_environment(kept: Kept, bundle: Path) -> dict[str, str]:
     """What points an unmodified Azure SDK at the control plane.
 
-    `requests` reads REQUESTS_CA_BUNDLE, Python's ssl reads SSL_CERT_FILE; azure-identity takes the identity
-    endpoint for a managed identity's; azure-ai-ml finds the cloud through ARM_CLOUD_METADATA_URL.
+    `requests` reads REQUESTS_CA_BUNDLE, Python's ssl reads SSL_CERT_FILE; azure-identity takes the
+    identity endpoint for a managed identity's; azure-ai-ml finds the cloud through
+    ARM_CLOUD_METADATA_URL.
     """
     plane = f"https://localhost:{kept.ports['control_plane']}"
     return {
@@ -54,7 +55,7 @@ def client_environment(kept: Kept, bundle: Path) -> dict[str, str]:
 
 
 def app_settings(kept: Kept, bundle: Path) -> dict[str, str]:
-    """The app settings on a laptop; `functions/` and `shared/` differ from Azure in nothing else."""
+    """The app settings on a laptop; the app differs from Azure in nothing else."""
     return {
         **sdk_environment(kept, bundle),
         "FUNCTIONS_WORKER_RUNTIME": "python",

@@ -1,4 +1,4 @@
-"""What a stack keeps from its first start on: ports and secrets, so that addresses survive a restart."""
+"""What a stack keeps from its first start on: ports and secrets. Addresses survive a restart."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def end(children: Iterable[Child], *, grace: float = GRACE, descendants: bool = 
     """End children and all that they started: SIGTERM, `grace` seconds, SIGKILL.
 
     Returns when they are gone. Children that already ended are reaped, and what is left of their
-    process groups is ended as well; with `descendants` also what they started in groups of its own.
+    process groups is ended as well; with `descendants` also what they started in other groups.
     """
     children = list(children)
     doomed = {p for child in children for p in _family(child.pid)} if descendants else set()

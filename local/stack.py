@@ -100,6 +100,11 @@ class Stack:
         }
 
     @property
+    def host_key(self) -> str:
+        """The Functions host's own key, for the routes that ask for one."""
+        return host_key(self.state)
+
+    @property
     def pids(self) -> dict[str, int]:
         """The process of each service that runs now, by the service's name."""
         return self._supervisor.pids if self._supervisor else {}
@@ -167,8 +172,8 @@ class Stack:
         if taken:
             listed = ", ".join(f"{port} ({name})" for name, port in taken.items())
             raise StartFailed(
-                f"Another program listens on ports that this stack keeps: {listed}. End it, or remove "
-                f"{self.state / 'stack.json'} to draw new ports and keys."
+                f"Another program listens on ports that this stack keeps: {listed}. End it, or "
+                f"remove {self.state / 'stack.json'} to draw new ports and keys."
             )
 
     # The services.
@@ -206,12 +211,12 @@ class Stack:
             command=self._command(AZURITE, azurite.command),
             log=self._log(AZURITE),
             ready=azurite.is_ready,
-            settle=lambda: containers.ensure(azurite.connection_string),
+            settle=lambda: containers.ensure(azurite.connection_string, self.bundle),
         )
 
     def _mlflow(self) -> Service:
         folder, port = self.state / "mlflow", self.kept.ports["mlflow"]
-        command = [
+        command: list[str | Path | int] = [
             *(TRAINING / "mlflow", "server", "--host", "127.0.0.1", "--port", port),
             *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
             *("--artifacts-destination", folder / "artifacts", "--workers", 1),
@@ -222,12 +227,16 @@ class Stack:
             log=self._log(MLFLOW),
             ready=self._asks(f"http://127.0.0.1:{port}/health"),
             prepare=lambda: folder.mkdir(parents=True, exist_ok=True),
-            environment={"MLFLOW_DISABLE_TELEMETRY": "true"},
+            environment={
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                # Its job runner, which nothing here uses, would be eight processes more.
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            },
         )
 
     def _control_plane(self) -> Service:
         ports = self.kept.ports
-        command = [
+        command: list[str | Path | int] = [
             *(sys.executable, "-m", "local.azureml", "--state", self.state / "azureml"),
             *("--port", ports["control_plane"], "--identity-port", ports["identity"]),
             *("--certificates", self.state / "certificates"),
@@ -261,7 +270,7 @@ class Stack:
             except (OSError, ValueError, KeyError) as error:
                 raise StartFailed(f"The Functions host's keys cannot be used: {error}") from error
 
-        command = [
+        command: list[str | Path | int] = [
             *(sys.executable, "-m", "local.eventgrid", "--port", port, "--state", folder),
             *("--config", config, "--pace", self.pace),
         ]
@@ -281,7 +290,7 @@ class Stack:
 
     def _host(self) -> Service:
         port = self.kept.ports["host"]
-        command = [
+        command: list[str | Path | int] = [
             *(sys.executable, "-m", "local.host", "--app", ROOT),
             *("--port", port, "--state", self.state / "host"),
         ]

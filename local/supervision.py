@@ -1,8 +1,8 @@
 """Keeps a set of services running, and leaves none behind.
 
-One thread starts, watches, restarts and ends them all: Linux ties a child to the thread that made it, and a
-single thread needs no locks. What runs is written down with its creation time, so that the next start finds
-what a killed supervisor could not end.
+One thread starts, watches, restarts and ends them all: Linux ties a child to the thread that made
+it, and a single thread needs no locks. What runs is written down with its creation time, so that
+the next start finds what a killed supervisor could not end.
 """
 
 from __future__ import annotations
@@ -279,9 +279,9 @@ class Supervisor:
 def end_leftovers(record: Path, mark: str) -> list[str]:
     """End the services of a supervisor that was killed; returns their names.
 
-    A process counts when it has the pid and creation time that were written down, or is in the process group
-    of one that had and carries the mark. Work that a service had handed out to groups of their own goes on:
-    the service adopts it when it is back.
+    A process counts when it has the pid and creation time that were written down, or is in the
+    process group of one that had and carries the mark. Work that a service handed out to groups of
+    their own goes on: the service adopts it when it is back.
     """
     try:
         found = json.loads(record.read_text())["services"]

@@ -1,4 +1,4 @@
-"""Event Grid as infra/ sets it up in Azure: job events and manifest uploads, each to its function."""
+"""Event Grid as in Azure: job events and manifest uploads, each to its function."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def configuration(kept: Kept, *, events_key: str, blobs_key: str) -> dict[str, A
                                 f"{_EVENTS}.RunCompleted",
                                 f"{_EVENTS}.RunStatusChanged",
                             ],
-                            # Only what Droptune started; other jobs of the workspace are not its own.
+                            # Only what Droptune started; other jobs are not its own.
                             "advancedFilters": [
                                 {"operatorType": "IsNotNull", "key": "data.runTags.droptune_run"}
                             ],

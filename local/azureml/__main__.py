@@ -22,7 +22,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m local.azureml",
         description="The Azure ML control plane on this machine, for the unmodified SDK.",
-        epilog="The workspace's storage account is read from AZURE_STORAGE_CONNECTION_STRING.",
+        epilog="The workspace's storage account is read from AZURE_STORAGE_CONNECTION_STRING, the secret of "
+        "the identity endpoint from IDENTITY_HEADER (drawn when it is not set).",
     )
     add = made.add_argument
     add("--state", type=Path, required=True, metavar="DIR", help="what must survive a restart")
@@ -93,6 +94,7 @@ def read_settings(arguments: Sequence[str] | None, environment: dict[str, str]) 
         topic=topic,
         datastores={name: container for name, _, container in stores},
         training_slots=given.training_slots,
+        identity_header=environment.get("IDENTITY_HEADER", ""),
     )
 
 

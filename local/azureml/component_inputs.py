@@ -163,7 +163,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str | int | float):
-        raise ValueError(f"{value!r} is no text")  # noqa: TRY004  one error for all readers
+        raise ValueError(f"{value!r} is no text")
     return str(value)
 
 

@@ -7,6 +7,7 @@ identities, or made through the API.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -123,12 +124,14 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         return answer(_shown(plane, _found(plane, request)))
 
     async def listed(request: web.Request) -> web.Response:
+        default_only = request.query.get("isDefault", "").lower() == "true"
         page = plane.store.list(
             KIND,
             f"{plane.workspace_id}/datastores/",
             limit=page_size(request, 30),
             token=page_token(request),
             newest_first=True,
+            keep=lambda body: not default_only or body["name"] == DEFAULT,
         )
         return paged_documents(request, page, lambda body: _shown(plane, body))
 
@@ -145,7 +148,11 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         return empty(200)
 
     async def secrets(request: web.Request) -> web.Response:
-        return answer(_secrets(plane, _found(plane, request), await json_body(request)))
+        found, asked = _found(plane, request), await json_body(request)
+        shown = _secrets(plane, found, asked)
+        if found.get("own"):  # as on Azure, a workspace's own container is always there
+            await asyncio.to_thread(storage(plane).container, found["container"])
+        return answer(shown)
 
     return [
         web.get(f"{WORKSPACE}/datastores", listed),

@@ -73,7 +73,6 @@ def _get(plane: Plane, request: web.Request) -> Body:
     found = find(plane, endpoint, name)
     if found is None:
         raise missing(
-            "deployments",
             plane.settings.group,
             f"{plane.settings.workspace}/onlineEndpoints/{endpoint}/deployments/{name}",
         )
@@ -142,16 +141,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         return _delete(plane, request)
 
     async def skus(request: web.Request) -> web.Response:
-        body = _get(plane, request)
-        capacity = {
-            "default": 1,
-            "minimum": 1,
-            "maximum": deployment_settings.MOST_INSTANCES,
-            "scaleType": "Manual",
-        }
-        sku = {"name": "Default", "tier": "Standard"}
-        row = {"resourceType": shown(body)["type"], "sku": sku, "capacity": capacity}
-        return paged(request, [row], None)
+        return paged(request, [_sku(_get(plane, request))], None)
 
     async def get_logs(request: web.Request) -> web.Response:
         return await _logs(plane, request)
@@ -165,6 +155,20 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         web.get(f"{ONE}/skus", skus),
         web.post(f"{ONE}/getLogs", get_logs),
     ]
+
+
+def _sku(body: Body) -> Body:
+    """How far a deployment scales, as `skus` lists it."""
+    return {
+        "resourceType": shown(body)["type"],
+        "sku": {"name": "Default", "tier": "Standard"},
+        "capacity": {
+            "default": 1,
+            "minimum": 1,
+            "maximum": deployment_settings.MOST_INSTANCES,
+            "scaleType": "Manual",
+        },
+    }
 
 
 def _cores_in_use(plane: Plane) -> dict[str, int]:

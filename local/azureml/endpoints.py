@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import secrets
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from local.azureml import identity, operations, quota
+from local.azureml import endpoint_keys, identity, operations, quota
 from local.azureml.clock import iso
 from local.azureml.faults import PREFIX
 from local.azureml.online_rules import (
@@ -30,7 +29,6 @@ from local.azureml.transitions import atomically, transitions
 from local.azureml.wire import (
     PROVIDER,
     WORKSPACE,
-    ArmError,
     NotEmulated,
     answer,
     empty,
@@ -50,7 +48,6 @@ if TYPE_CHECKING:
 
 KIND = "online-endpoint"
 DEPLOYMENT = "online-deployment"
-KEYS = "online-endpoint-keys"
 TAKEN = "online-endpoint-name-elsewhere"
 ONE = f"{WORKSPACE}/onlineEndpoints/{{endpoint}}"
 _AUTH_MODES = ("Key", "AMLToken", "AADToken")
@@ -81,7 +78,6 @@ def get(plane: Plane, name: str) -> Body:
     found = find(plane, name)
     if found is None:
         raise missing(
-            "onlineEndpoints",
             plane.settings.group,
             f"{plane.settings.workspace}/onlineEndpoints/{name}",
         )
@@ -143,13 +139,14 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
 
     async def list_keys(request: web.Request) -> web.Response:
         body = _with_auth(plane, request, "Key")
-        return answer(keys(plane, body))
+        return answer(endpoint_keys.keys(plane, body["id"]))
 
     async def regenerate(request: web.Request) -> web.Response:
         return await _regenerate(plane, request)
 
     async def token(request: web.Request) -> web.Response:
-        return answer(_token(plane, _with_auth(plane, request, "AMLToken")))
+        body = _with_auth(plane, request, "AMLToken")
+        return answer(endpoint_keys.token(plane, body["id"]))
 
     return [
         web.get(f"{WORKSPACE}/onlineEndpoints", listed),
@@ -265,7 +262,7 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
     with atomically(plane.store):
         headers = _begin(plane, request, body, seconds)
         if before is None:
-            _write_keys(plane, body, properties.get("keys") or {})
+            endpoint_keys.write(plane, body["id"], properties.get("keys") or {})
     _begin_waiting(plane, body)
     return answer(shown(plane, body), 200 if before else 201, headers)
 
@@ -392,7 +389,7 @@ async def _leave(plane: Plane, body: Body) -> None:
     for each in deployments_of(plane, body["name"]):
         await forget(plane, each)
     with atomically(plane.store):
-        plane.store.delete(KEYS, body["id"])
+        plane.store.delete(endpoint_keys.KIND, body["id"])
         plane.store.delete(KIND, body["id"])
         operations.finish(plane, body["operation"])
 
@@ -424,45 +421,10 @@ def _with_auth(plane: Plane, request: web.Request, mode: str) -> Body:
     return body
 
 
-def keys(plane: Plane, body: Body) -> dict[str, str]:
-    """`primaryKey` and `secondaryKey` of an endpoint."""
-    found = plane.store.get(KEYS, body["id"])
-    assert found is not None
-    return {name: str(found.body[name]) for name in ("primaryKey", "secondaryKey")}
-
-
-def _write_keys(plane: Plane, body: Body, given: Body) -> None:
-    """Keys of the caller's choice, or new ones."""
-    drawn = {
-        name: given.get(name) or secrets.token_urlsafe(32)
-        for name in ("primaryKey", "secondaryKey")
-    }
-    plane.store.put(KEYS, body["id"], drawn)
-
-
 async def _regenerate(plane: Plane, request: web.Request) -> web.Response:
-    """A new key. azure-ai-ml sends the old key as `keyValue`: that asks for a new one, too."""
     body = _with_auth(plane, request, "Key")
     given = await json_body(request)
-    field = {"primary": "primaryKey", "secondary": "secondaryKey"}.get(
-        str(given.get("keyType")).lower()
-    )
-    if field is None:
-        raise ArmError(400, "UserError", f"keyType must be Primary or Secondary: {given}.")
-    present = keys(plane, body)
-    wanted = given.get("keyValue")
-    fresh = wanted if wanted and wanted != present[field] else secrets.token_urlsafe(32)
     with atomically(plane.store):
-        plane.store.put(KEYS, body["id"], {**present, field: fresh})
+        endpoint_keys.renew(plane, body["id"], given)
         _, headers = operations.begin(plane, request, seconds=0)
     return empty(202, headers)
-
-
-def _token(plane: Plane, body: Body) -> Body:
-    value, expires = identity.issue_token(plane, body["id"].lower())
-    return {
-        "accessToken": value,
-        "expiryTimeUtc": expires,
-        "refreshAfterTimeUtc": expires - identity.LIFETIME_SECONDS // 2,
-        "tokenType": "Bearer",
-    }

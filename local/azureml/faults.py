@@ -6,6 +6,7 @@ resets the connection, or does the work and loses the answer: the ways in which 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import uuid
 from collections import Counter
@@ -140,7 +141,8 @@ class Faults:
         if fault is None:
             return await handler(request)
         if fault.after:
-            await handler(request)
+            with contextlib.suppress(ArmError):  # a refusal is lost as any other answer
+                await handler(request)
         if fault.reset:
             if request.transport is not None:
                 request.transport.abort()

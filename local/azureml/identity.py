@@ -37,7 +37,7 @@ def _secret(plane: Plane, name: str) -> str:
 
 def identity_header(plane: Plane) -> str:
     """The value of `IDENTITY_HEADER`: who has it may have tokens."""
-    return _secret(plane, "identity-header")
+    return plane.settings.identity_header or _secret(plane, "identity-header")
 
 
 def issue_token(plane: Plane, resource: str) -> tuple[str, int]:

@@ -143,14 +143,7 @@ def parse(given: Mapping[str, str], now: datetime) -> Query:
     if not metrics:
         raise BadQuery("The metricnames parameter is missing.")
     start, end = _span(given, now)
-    text = given.get("interval", "PT1M").upper()
-    if text not in GRAINS:
-        raise BadQuery(
-            f"Invalid time grain input: {text}. Supported time grains are: {', '.join(GRAINS)}"
-        )
-    grain = None if text == "FULL" else _DURATION.validate_python(text)
-    if grain and (end - start) / grain > MOST_POINTS:
-        raise BadQuery("The query asks for too many data points; take a longer interval.")
+    text, grain = _grain(given.get("interval", "PT1M"), end - start)
     top = given.get("top")
     if top is not None and not (top.isdigit() and int(top) > 0):
         raise BadQuery(f"Invalid top: {top}.")
@@ -178,6 +171,21 @@ def _metric(name: str) -> Metric:
         f"resource Type: workspaces/onlineEndpoints, metric: {name}, Valid metrics: "
         f"{','.join(valid)}"
     )
+
+
+def _grain(text: str, span: timedelta) -> tuple[str, timedelta | None]:
+    """The interval in its own spelling, and its length; None for all of the span."""
+    text = text.upper()
+    if text not in GRAINS:
+        raise BadQuery(
+            f"Invalid time grain input: {text}. Supported time grains are: {', '.join(GRAINS)}"
+        )
+    if text == "FULL":
+        return text, None
+    grain = _DURATION.validate_python(text)
+    if span / grain > MOST_POINTS:
+        raise BadQuery("The query asks for too many data points; take a longer interval.")
+    return text, grain
 
 
 def _span(given: Mapping[str, str], now: datetime) -> tuple[datetime, datetime]:

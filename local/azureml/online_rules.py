@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Problems = dict[str, list[str]]
     """Refusals by the field that they are about; the empty name is the request as a whole."""
 
-_NAME = re.compile(r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$")
+_NAME = re.compile(r"[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
 SHORTEST, LONGEST = 3, 32
 """Bounds of a name's length
 (learn.microsoft.com/azure/machine-learning/how-to-manage-quotas, online endpoints)."""
@@ -40,13 +40,13 @@ def refuse(*said: str) -> ArmError:
     return invalid({"": said})
 
 
-def missing(kind: str, group: str, name: str) -> ArmError:
-    """ARM's 404 for a tracked resource; `kind` is such as `onlineEndpoints`, `name` its path."""
+def missing(group: str, path: str) -> ArmError:
+    """ARM's 404 for a tracked resource; `path` begins with the workspace's name."""
     return ArmError(
         404,
         "ResourceNotFound",
-        f"The Resource '{PROVIDER}/workspaces/{name}' under resource group '{group}' was not "
-        f"found ({kind}). For more details please go to https://aka.ms/ARMResourceNotFoundFix",
+        f"The Resource '{PROVIDER}/workspaces/{path}' under resource group '{group}' was not "
+        "found. For more details please go to https://aka.ms/ARMResourceNotFoundFix",
     )
 
 
@@ -62,7 +62,7 @@ def busy(kind: str, name: str, state: str) -> ArmError:
 
 def name_problems(kind: str, name: str) -> list[str]:
     """What is wrong with the name of an `endpoint` or a `deployment`."""
-    if SHORTEST <= len(name) <= LONGEST and _NAME.match(name):
+    if SHORTEST <= len(name) <= LONGEST and _NAME.fullmatch(name):
         return []
     said = (
         f"The {kind} name '{name}' is invalid: it must begin with a letter, end with a letter or "

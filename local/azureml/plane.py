@@ -44,6 +44,7 @@ class Settings:
         training_slots: How many jobs train at once.
         subscription, group, workspace: The names on the wire.
         account: The storage account's name.
+        identity_header: What the identity endpoint asks of those who want tokens; empty draws one.
     """
 
     state: Path
@@ -59,6 +60,7 @@ class Settings:
     subscription: str = "00000000-0000-0000-0000-000000000001"
     group: str = "droptune"
     workspace: str = "droptune-local"
+    identity_header: str = field(default="", repr=False)
 
 
 @dataclass(slots=True)

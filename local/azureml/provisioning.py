@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("local.azureml")
 MOST_REPLICAS = 2
 """Processes per deployment, however many instances it has: this machine is one machine."""
-PROBE_SCALE: dict[Pace, float] = {"instant": 0.2, "seconds": 0.2, "minutes": 1.0}
+PROBE_SCALE: dict[Pace, float] = {"instant": 0.5, "seconds": 0.5, "minutes": 1.0}
 """What a second of a probe's settings is worth while a container starts. Loading a model takes
 its time at any pace, so this never goes to nothing."""
 SLOWEST_POLL = 0.5
@@ -70,13 +70,14 @@ def logs(plane: Plane, body: Body) -> Path:
 @contextlib.asynccontextmanager
 async def lifespan(plane: Plane) -> AsyncIterator[None]:
     """End what was left behind, start what should run, take up what was under way."""
-    left = await asyncio.to_thread(end_leftovers, plane.store)
+    left = await asyncio.to_thread(end_leftovers, plane.settings.state)
     model_files.sweep(plane)
     if left:
         LOG.info("ended %d scoring processes that an earlier control plane left", left)
-    connector = aiohttp.TCPConnector(limit=0)
+    # Shorter than a server keeps an idle connection (uvicorn: 5 s), so that none is found closed.
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2.0)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
-        plane.parts["fleet"] = Fleet(plane.store, session)
+        plane.parts["fleet"] = Fleet(plane.settings.state, session)
         for document in list(plane.store.each(endpoints.DEPLOYMENT)):
             begin(plane, document.body)
         try:
@@ -158,6 +159,7 @@ def _program(plane: Plane, body: Body, wanted: Deployment, model: Path, shape: s
         liveness=wanted.liveness,
         poll=min(SLOWEST_POLL, wanted.readiness.period * scale),
         budget=wanted.startup_budget * scale,
+        drain=wanted.request_timeout,
         log=logs(plane, body) / SERVER_LOG,
         variables={**wanted.variables, "AZUREML_MODEL_DIR": str(model)},
     )
@@ -186,7 +188,7 @@ def _end(plane: Plane, body: Body, state: str, problem: ArmError | None) -> None
 
 async def _leave(plane: Plane, body: Body) -> None:
     """Delete a deployment when its time has come."""
-    await fleet(plane).retire(body["id"])
+    await fleet(plane).retire(body["id"], drain=read(body).request_timeout)
     await plane.clock.sleep_until(datetime.fromisoformat(body["ends"]))
     with atomically(plane.store):
         plane.store.delete(endpoints.DEPLOYMENT, body["id"])

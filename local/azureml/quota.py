@@ -53,7 +53,7 @@ def read(plane: Plane) -> Quota:
     found = plane.store.get("setting", _SETTING)
     changed: dict[str, Any] = found.body if found else {}
     return Quota(
-        limits={**sizes.limits(), **changed.get("limits", {})},
+        limits=sizes.limits(plane),
         endpoints=changed.get("endpoints", 100),
         deployments=changed.get("deployments", 20),
         out_of_capacity=frozenset(each.lower() for each in changed.get("out_of_capacity", [])),

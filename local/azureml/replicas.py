@@ -1,9 +1,10 @@
 """Scoring processes: started, asked whether they are well, started again, ended; never orphaned.
 
 Each deployment is one or more processes that load its model and answer on a port of their own. A
-process leads a session of its own, so that all it started ends with it, and its pid and creation
-time are in the store, so that a control plane that was killed finds and ends at its next start
-what it left behind (on Linux the kernel ends it even before).
+process leads a session of its own, so that all it started ends with it. It and its children carry
+a mark in their environment, the state folder of their control plane: what a killed one left behind
+is found by that mark at the next start and ended (on Linux the kernel ends the processes
+themselves even before).
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ import psutil
 
 from local.azureml.plane import REPOSITORY
 from local.ports import free_port
-from local.processes import TETHER
+from local.processes import TETHER, end_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from local.azureml.deployment_settings import Probe
-    from local.azureml.state import Store
 
 LOG = logging.getLogger("local.azureml")
-KIND = "replica"
+MARK = "AZUREML_EMULATOR_STATE"
+"""The environment variable that names the state folder of the control plane."""
 GRACE = 1.0
 """Seconds between SIGTERM and SIGKILL: the control plane itself has two to end."""
 MOST_DEATHS = 3
@@ -60,6 +61,7 @@ class Program:
         liveness: How a process that serves is watched.
         poll: Longest time between two questions to a process that starts, in seconds.
         budget: Seconds until a process that does not answer has failed.
+        drain: Seconds that requests in hand have to end when the processes are replaced.
         log: The file that its output is appended to.
         variables: Environment variables on top of our own.
     """
@@ -70,6 +72,7 @@ class Program:
     liveness: Probe
     poll: float
     budget: float
+    drain: float
     log: Path
     variables: Mapping[str, str] = field(default_factory=dict)
 
@@ -84,18 +87,20 @@ class Replica:
     """
 
     def __init__(
-        self, program: Program, number: int, store: Store, session: aiohttp.ClientSession
+        self, program: Program, number: int, mark: str, session: aiohttp.ClientSession
     ) -> None:
         self.program = program
         self.port = 0
         self.ready = asyncio.Event()
         self.failed: str | None = None
-        self._store = store
+        self._mark = mark
         self._session = session
-        self._key = f"{program.deployment_id}#{number}-{time.monotonic_ns()}"
-        self._process: asyncio.subprocess.Process | None = None
+        self._name = f"{program.deployment_id}#{number}"
+        self._pending = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._settled = asyncio.Event()
-        self._watcher = asyncio.get_running_loop().create_task(self._run(), name=self._key)
+        self._watcher = asyncio.get_running_loop().create_task(self._run(), name=self._name)
 
     @property
     def url(self) -> str:
@@ -106,8 +111,23 @@ class Replica:
         """Return when it is ready or has failed."""
         await self._settled.wait()
 
-    async def stop(self) -> None:
-        """End it and wait until it is gone."""
+    @contextlib.contextmanager
+    def in_hand(self) -> Iterator[None]:
+        """Hold off its replacement while a request is with it."""
+        self._pending += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._pending -= 1
+            if self._pending == 0:
+                self._idle.set()
+
+    async def stop(self, drain: float = 0.0) -> None:
+        """End it and wait until it is gone; requests in hand have `drain` seconds to end."""
+        if drain > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), drain)
         self._watcher.cancel()
         await asyncio.wait([self._watcher])
 
@@ -119,7 +139,7 @@ class Replica:
                 reason = await self._live()
                 now = time.monotonic()
                 deaths = [each for each in deaths if now - each < DEATHS_WINDOW] + [now]
-                LOG.warning("%s: %s", self._key, reason)
+                LOG.warning("%s: %s", self._name, reason)
                 if len(deaths) >= MOST_DEATHS:
                     self.failed = reason
                     self._settled.set()
@@ -135,8 +155,7 @@ class Replica:
             return await self._watch(process)
         finally:
             self.ready.clear()
-            await end(process)
-            self._store.delete(KIND, self._key)
+            await _surely(asyncio.ensure_future(end(process)))
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         self.port = free_port()
@@ -144,21 +163,16 @@ class Replica:
         self.program.log.parent.mkdir(parents=True, exist_ok=True)
         own = {key: value for key, value in os.environ.items() if key not in _PRIVATE}
         with self.program.log.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 *(sys.executable, "-S", "-E", str(TETHER), str(os.getpid())),
                 *command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=own | dict(self.program.variables),
+                env=own | dict(self.program.variables) | {MARK: self._mark},
                 cwd=REPOSITORY,
                 start_new_session=True,
             )
-        self._process = process
-        with contextlib.suppress(psutil.NoSuchProcess):
-            born = psutil.Process(process.pid).create_time()
-            self._store.put(KIND, self._key, {"pid": process.pid, "created": born})
-        return process
 
     async def _watch(self, process: asyncio.subprocess.Process) -> str:
         ended = asyncio.ensure_future(process.wait())
@@ -202,13 +216,26 @@ async def _within(ended: asyncio.Future[int], seconds: float) -> bool:
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
-    """End a process and its group: SIGTERM, `GRACE` seconds, SIGKILL. Shielded from cancelling."""
+    """End a process and its group: SIGTERM, `GRACE` seconds, SIGKILL."""
     _signal_group(process.pid, signal.SIGTERM)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GRACE):
             await process.wait()
     _signal_group(process.pid, signal.SIGKILL)
     await process.wait()
+
+
+async def _surely(task: asyncio.Future[None]) -> None:
+    """Wait for the end of `task` even if the waiter is cancelled meanwhile; then be cancelled."""
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    task.result()
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
@@ -220,13 +247,13 @@ class Fleet:
     """All scoring processes of the control plane.
 
     Args:
-        store: Where pids are kept.
+        state: The control plane's state folder, the mark of its processes.
         session: The HTTP client for probes and for scoring.
     """
 
-    def __init__(self, store: Store, session: aiohttp.ClientSession) -> None:
+    def __init__(self, state: Path, session: aiohttp.ClientSession) -> None:
         self.session = session
-        self._store = store
+        self._mark = str(state.resolve())
         self._serving: dict[str, list[Replica]] = {}
         self._starting: dict[str, list[Replica]] = {}
         self._turn = 0
@@ -239,7 +266,7 @@ class Fleet:
         """
         key = program.deployment_id.lower()
         fresh = [
-            Replica(program, number, self._store, self.session)
+            Replica(program, number, self._mark, self.session)
             for number in range(program.replicas)
         ]
         self._starting[key] = fresh
@@ -251,12 +278,12 @@ class Fleet:
         finally:
             self._starting.pop(key, None)
         before, self._serving[key] = self._serving.get(key, []), fresh
-        await _stop(before)
+        await _stop(before, program.drain)
 
-    async def retire(self, deployment_id: str) -> None:
-        """End a deployment's processes, if it has any."""
+    async def retire(self, deployment_id: str, drain: float = 0.0) -> None:
+        """End a deployment's processes, if it has any; requests in hand have `drain` seconds."""
         key = deployment_id.lower()
-        await _stop(self._serving.pop(key, []) + self._starting.pop(key, []))
+        await _stop(self._serving.pop(key, []) + self._starting.pop(key, []), drain)
 
     def pick(self, deployment_id: str) -> Replica | None:
         """A process of the deployment that is ready, in turn; None if there is none."""
@@ -290,22 +317,22 @@ async def _all_ready(replicas: list[Replica], budget: float) -> None:
             raise NotReady(f"User container has crashed or terminated: {each.failed}")
 
 
-async def _stop(replicas: list[Replica]) -> None:
-    await asyncio.gather(*(each.stop() for each in replicas))
+async def _stop(replicas: list[Replica], drain: float = 0.0) -> None:
+    await asyncio.gather(*(each.stop(drain) for each in replicas))
 
 
-def end_leftovers(store: Store) -> int:
-    """End the processes that an earlier control plane left; says how many were alive. Blocks."""
-    alive = []
-    for document in list(store.each(KIND)):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(document.body["pid"])
-            if process.create_time() == document.body["created"]:
-                alive.append(process)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for process in alive:
-            if process.is_running():
-                _signal_group(process.pid, number)
-        psutil.wait_procs(alive, timeout=GRACE)
-    store.delete_under(KIND, "")
-    return len(alive)
+def end_leftovers(state: Path) -> int:
+    """End the processes that an earlier control plane with that state folder left.
+
+    It blocks until they are gone.
+
+    Returns:
+        How many there were, their children included.
+    """
+    mark, left = str(state.resolve()), []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == mark:
+                left.append(process)
+    end_processes(left, grace=GRACE)
+    return len(left)

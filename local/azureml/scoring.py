@@ -22,7 +22,7 @@ import aiohttp
 import jwt
 from aiohttp import web
 
-from local.azureml import deployments, endpoints, identity, metrics, provisioning
+from local.azureml import deployments, endpoint_keys, endpoints, identity, metrics, provisioning
 from local.azureml.online_rules import choose
 from local.azureml.wire import ArmError, open_to_all
 
@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 PREFIX = "/endpoints/{endpoint}"
 PATHS = ("/score", "/v1/chat/completions", "/chat/completions")
 ROUTE = "azureml-model-deployment"
-_PASSED = ("Content-Type", "Content-Encoding", "Accept", "x-ms-client-request-id")
+_PASSED = (
+    "Content-Type",
+    "Content-Encoding",
+    "Accept",
+    "Accept-Encoding",
+    "x-ms-client-request-id",
+)
 
 
 class _Refusal(Exception):
@@ -140,11 +146,11 @@ def _check_key(plane: Plane, body: dict[str, Any], request: web.Request) -> None
         raise _Refusal(401, "key_auth_bad_header_forbidden")
     mode = body["properties"]["authMode"]
     if mode == "Key":
-        known = endpoints.keys(plane, body).values()
+        known = endpoint_keys.keys(plane, body["id"]).values()
         if not any(hmac.compare_digest(given.strip().encode(), key.encode()) for key in known):
             raise _Refusal(401, "key_auth_access_denied")
         return
-    audience = body["id"].lower() if mode == "AMLToken" else None
+    audience = body["id"].lower() if mode == "AMLToken" else identity.AML_RESOURCE
     try:
         identity.check_bearer(plane, request, audience=audience)
     except (ArmError, jwt.InvalidTokenError):
@@ -165,11 +171,12 @@ async def _forward(
             f"{lane.wanted.most_pending} (2 * max_concurrent_requests_per_instance * "
             "instance_count) are taken at once.",
         )
+    content = await request.read()
     lane.pending += 1
     try:
         async with asyncio.timeout(lane.wanted.request_timeout) as limit:
             async with lane.free:
-                return await _ask(plane, request, passage, chosen["id"])
+                return await _ask(plane, request, passage, chosen["id"], content)
     except TimeoutError:
         if not limit.expired():
             raise
@@ -205,23 +212,25 @@ def _lane(lanes: dict[str, _Lane], deployment: dict[str, Any]) -> _Lane:
 
 
 async def _ask(
-    plane: Plane, request: web.Request, passage: _Passage, deployment_id: str
+    plane: Plane, request: web.Request, passage: _Passage, deployment_id: str, content: bytes
 ) -> web.StreamResponse:
+    """Ask one of the deployment's processes."""
     replica = provisioning.fleet(plane).pick(deployment_id)
     if replica is None:
         raise _model_error(502, "Bad Gateway", "The user container is not ready.")
     path = request.path.split("/", 3)[3]
-    headers = {name: request.headers[name] for name in _PASSED if name in request.headers}
-    content = await request.read()
+    asking = provisioning.fleet(plane).session.post(
+        f"{replica.url}/{path}",
+        data=content,
+        headers={name: request.headers[name] for name in _PASSED if name in request.headers},
+        skip_auto_headers=("Accept-Encoding", "Content-Type", "User-Agent"),
+        timeout=aiohttp.ClientTimeout(total=None),
+    )
     try:
-        async with provisioning.fleet(plane).session.post(
-            f"{replica.url}/{path}",
-            data=content,
-            headers=headers,
-            timeout=aiohttp.ClientTimeout(total=None),
-        ) as upstream:
-            passage.model_status = str(upstream.status)
-            return await _answer(request, passage, upstream)
+        with replica.in_hand():
+            async with asking as upstream:
+                passage.model_status = str(upstream.status)
+                return await _answer(request, passage, upstream)
     except aiohttp.ClientError as problem:
         raise _lost(replica, problem) from None
 
@@ -245,19 +254,13 @@ async def _answer(
     request: web.Request, passage: _Passage, upstream: aiohttp.ClientResponse
 ) -> web.StreamResponse:
     """The container's answer as the caller gets it; events are passed on as they come."""
-    kind = upstream.headers.get("Content-Type", "application/json")
-    if upstream.status != HTTPStatus.OK:
-        text = await upstream.text(errors="replace")
-        refusal = _model_error(upstream.status, upstream.reason or "", text)
-        if "Content-Type" in upstream.headers:
-            response = web.Response(body=text.encode(), status=424, headers=refusal.headers)
-            response.headers["Content-Type"] = kind
-            return response
-        raise refusal
-    headers = {"Content-Type": kind}
+    headers = {"Content-Type": upstream.headers.get("Content-Type", "application/json")}
     if "Content-Encoding" in upstream.headers:
         headers["Content-Encoding"] = upstream.headers["Content-Encoding"]
-    if not kind.startswith("text/event-stream"):
+    if upstream.status != HTTPStatus.OK:
+        headers |= _model_error(upstream.status, upstream.reason or "", "").headers
+        return web.Response(status=424, body=await upstream.read(), headers=headers)
+    if not headers["Content-Type"].startswith("text/event-stream"):
         return web.Response(body=await upstream.read(), headers=headers)
     passage.stream = web.StreamResponse(headers=headers)
     _mark(passage.stream, request, passage)

@@ -14,6 +14,7 @@ import secrets
 import socket
 import threading
 import time
+import weakref
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
@@ -71,11 +72,14 @@ def modules() -> list[ModuleType]:
 def create_app(plane: Plane) -> web.Application:
     """The HTTPS application: every module's routes behind ARM's manners."""
     faults: Faults = plane.parts.setdefault("faults", Faults())
+    connections = plane.parts.setdefault("connections", weakref.WeakSet())
 
     @web.middleware
     async def manners(request: web.Request, handler: Handler) -> web.StreamResponse:
         correlation = request.headers.get("x-ms-correlation-request-id") or secrets.token_hex(16)
         started = time.perf_counter()
+        if request.transport is not None:
+            connections.add(request.transport)
         try:
             response = await faults.around(request, _checked(plane, handler))
         except ArmError as refusal:
@@ -264,12 +268,23 @@ async def _serving(settings: Settings, ports: tuple[int, int]) -> AsyncIterator[
         port=secure.getsockname()[1],
         identity_port=plain.getsockname()[1],
     )
+    connections: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
+    plane.parts["connections"] = connections
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(store.close)
+        stack.push_async_callback(_abort, connections)
         context = settings.certificates.server_context()
         await _site(stack, web.SockSite, create_app(plane), secure, context)
         await _site(stack, web.SockSite, identity.create_identity_app(plane), plain, None)
         yield plane
+
+
+async def _abort(connections: weakref.WeakSet[asyncio.BaseTransport]) -> None:
+    """Drop the connections that clients keep open; a polite end would wait for each of them."""
+    for each in list(connections):
+        if isinstance(each, asyncio.WriteTransport):
+            each.abort()
+    await asyncio.sleep(0.01)
 
 
 async def _site(

@@ -42,10 +42,10 @@ def find_size(name: str) -> dict[str, Any] | None:
     return next((each for each in sizes() if each["name"].lower() == name.lower()), None)
 
 
-def limits() -> dict[str, int]:
-    """The quota in cores of each family."""
-    cores: dict[str, int] = _seed()["limits"]
-    return cores
+def limits(plane: Plane) -> dict[str, int]:
+    """The quota in cores of each family: the seed's, or what `/_emulator/quota` made of it."""
+    changed = plane.store.get("setting", "quota")
+    return {**_seed()["limits"], **(changed.body.get("limits", {}) if changed else {})}
 
 
 def count_usage(plane: Plane, usage: Usage) -> None:
@@ -73,13 +73,13 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         used = cores_in_use(plane)
         rows = [
             _row(plane, "usages", family, limit) | {"currentValue": used.get(family, 0)}
-            for family, limit in limits().items()
+            for family, limit in limits(plane).items()
         ]
         return _paged_rows(request, rows)
 
     async def quotas(request: web.Request) -> web.Response:
         _check_region(plane, request)
-        rows = [_row(plane, "quotas", family, limit) for family, limit in limits().items()]
+        rows = [_row(plane, "quotas", family, limit) for family, limit in limits(plane).items()]
         return _paged_rows(request, rows)
 
     return [

@@ -204,7 +204,7 @@ def page_token(request: web.Request) -> str | None:
     if not given:
         return None
     try:
-        return base64.urlsafe_b64decode(given.encode()).decode()
+        return base64.b64decode(given, altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         raise ArmError(400, "UserError", f"Invalid continuation token: {given!r}.") from None
 
@@ -254,13 +254,22 @@ def origin(request: web.Request) -> str:
     return f"{request.scheme}://{request.host}"
 
 
+_MEMBERS = {
+    "ListViewType.ACTIVE_ONLY": "ActiveOnly",
+    "ListViewType.ARCHIVED_ONLY": "ArchivedOnly",
+    "ListViewType.ALL": "All",
+}
+
+
 def wanted_view(request: web.Request) -> Callable[[dict[str, Any]], bool]:
     """What `listViewType` keeps; a body is archived when its `properties.isArchived` says so.
 
     Raises:
         ArmError: The view is none of ActiveOnly, ArchivedOnly, All.
     """
-    view = request.query.get("listViewType") or "ActiveOnly"
+    given = request.query.get("listViewType") or "ActiveOnly"
+    # azure-ai-ml sends the member's name instead of its value to registries (str() of an enum).
+    view = _MEMBERS.get(given, given)
     if view == "All":
         return lambda _body: True
     if view not in ("ActiveOnly", "ArchivedOnly"):

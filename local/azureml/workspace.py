@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from local.azureml.wire import PROVIDER, WORKSPACE, answer
+from local.azureml.wire import PROVIDER, WORKSPACE, answer, open_to_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,6 +54,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
     async def get(_request: web.Request) -> web.Response:
         return answer(shown(plane))
 
+    @open_to_all  # the SDK asks for it without a token
     async def discovery(_request: web.Request) -> web.Response:
         services = ("api", "history", "experimentation", "modelmanagement", "pipelines")
         return answer(dict.fromkeys(services, plane.url))

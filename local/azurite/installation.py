@@ -46,7 +46,7 @@ def install() -> bool:
         raise InstallFailed(
             f"npm could not install Azurite:\n{printed}\n"
             "It is needed once, from the npm registry (or the mirror that `npm config set "
-            "registry` names). Check the connection, then run `python -m local.azurite install` again."
+            "registry` names). Check the connection, then run this again."
         )
     STAMP.write_text(_lock_digest())
     return True

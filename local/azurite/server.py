@@ -72,8 +72,8 @@ class Azurite:
             # The table service cannot be left out; it takes any port.
             *("--tableHost", "127.0.0.1", "--tablePort", "0"),
             *("--cert", str(self.certificates.certificate), "--key", str(self.certificates.key)),
-            # The storage SDKs speak newer API versions than Azurite has heard of, and the calls that
-            # we make have not changed in between.
+            # The storage SDKs speak newer API versions than Azurite knows, and the calls that we
+            # make have not changed in between.
             "--skipApiVersionCheck",
             "--disableTelemetry",
             "--silent",  # no line per request

@@ -94,7 +94,7 @@ def _apply_rules(rows: Sequence[Row], path: Path) -> Split:
             f"Path or dict: {path}. Dataset Columns: {sorted(columns)}. User Passed Columns: ['messages']."
         )
     kept_columns = [name for name in KEPT if name in columns]
-    kept = [
+    kept: list[Row] = [
         {name: _without_nulls(row[name]) for name in kept_columns}
         for row in rows
         if all(_holds_something(row.get(name)) for name in kept_columns)
@@ -175,7 +175,7 @@ def _json(path: Path) -> Iterator[Row]:
 def _objects(values: Iterable[tuple[str, Any]]) -> Iterator[Row]:
     for place, value in values:
         if not isinstance(value, dict):
-            raise ValueError(f"{place} is not an object")  # noqa: TRY004 - bad content, not a bad call
+            raise ValueError(f"{place} is not an object")
         yield value
 
 

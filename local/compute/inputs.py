@@ -125,6 +125,7 @@ class Inputs:
 
 
 FLAGS: Final = {"true": True, "false": False}
+GATHERING_STAGE: Final = 3  # of DeepSpeed: parameters are spread over processes
 FOLDERS: Final = ("pytorch_model_path", "mlflow_model_path")
 
 
@@ -191,20 +192,22 @@ def _choice(value: str, allowed: tuple[str, ...]) -> str:
 
 
 def _integer(value: Any) -> int:
+    whole = not isinstance(value, bool) and not (isinstance(value, float) and value % 1)
     try:
-        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-            raise ValueError
-        return int(value)
-    except (ValueError, TypeError):
-        raise ValueError(f"must be a whole number, not {value!r}") from None
+        if whole:
+            return int(value)
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise ValueError(f"must be a whole number, not {value!r}")
 
 
 def _number(value: Any) -> float:
     try:
-        if isinstance(value, bool) or not math.isfinite(number := float(value)):
-            raise ValueError
+        number = math.nan if isinstance(value, bool) else float(value)
     except (ValueError, TypeError):
-        raise ValueError(f"must be a finite number, not {value!r}") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"must be a finite number, not {value!r}")
     return number
 
 
@@ -274,7 +277,9 @@ def _deepspeed(inputs: Inputs) -> Iterator[str]:
         return
     try:
         stage = json.loads(inputs.deepspeed.read_text(encoding="utf-8"))["zero_optimization"]
-        if stage["stage"] == 3 and not stage.get("stage3_gather_16bit_weights_on_model_save"):
+        if stage["stage"] == GATHERING_STAGE and not stage.get(
+            "stage3_gather_16bit_weights_on_model_save"
+        ):
             yield "deepspeed: stage 3 needs stage3_gather_16bit_weights_on_model_save set to true"
     except (ValueError, OSError):
         yield f"deepspeed: {inputs.deepspeed} is not JSON"

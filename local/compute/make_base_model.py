@@ -119,9 +119,9 @@ def train(tokenizer: Any, *, steps: int, seed: int) -> Any:
     rows = conversations(source, steps * BATCH)
     model.train()
     begun, running = time.monotonic(), 0.0
-    for step, (ids, weights) in enumerate(
-        islice(batches(tokenizer, rows, random.Random(seed)), steps), 1
-    ):  # noqa: S311
+    shuffler = random.Random(seed)  # noqa: S311
+    drawn = islice(batches(tokenizer, rows, shuffler), steps)
+    for step, (ids, weights) in enumerate(drawn, 1):
         logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
         losses = cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         weight = weights[:, 1:].flatten()

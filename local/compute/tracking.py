@@ -52,13 +52,22 @@ class Tracking:
         self._params += [Param(name, str(value)[:LONGEST_VALUE]) for name, value in values.items()]
 
     def tags(self, values: Mapping[str, Any]) -> None:
-        """Queue tags; Azure ML shows them as the run's properties."""
+        """Queue tags, which Azure ML shows as the run's properties, and send if possible.
+
+        Raises:
+            SystemFailure: As for `metrics`.
+        """
         from mlflow.entities import RunTag
 
         self._tags += [RunTag(name, str(value)[:LONGEST_VALUE]) for name, value in values.items()]
+        self._send()
 
     def metrics(self, step: int, values: Mapping[str, Any]) -> None:
-        """Queue the finite numbers among `values` as metrics of `step`, each once, and send if possible."""
+        """Queue the finite numbers among `values` as metrics of `step`, each once, and send if possible.
+
+        Raises:
+            SystemFailure: The server answers and will not take them, as for a run that does not exist.
+        """
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -103,6 +112,8 @@ class Tracking:
         try:
             self._send_all()
         except MlflowException as error:
+            if _is_final(error):
+                raise _refusal(error) from error
             if not self._away:
                 print(
                     f"MLflow does not answer; metrics wait for it: {_first_line(error)}",
@@ -128,9 +139,7 @@ class Tracking:
                 return call()
             except MlflowException as error:
                 if time.monotonic() >= end or _is_final(error):
-                    raise SystemFailure(
-                        f"MLflow did not take the run's metrics: {_first_line(error)}"
-                    ) from error
+                    raise _refusal(error) from error
                 time.sleep(0.5)
 
 
@@ -142,6 +151,10 @@ def _is_final(error: Any) -> bool:
         "INVALID_STATE",
         "PERMISSION_DENIED",
     }
+
+
+def _refusal(error: Exception) -> SystemFailure:
+    return SystemFailure(f"MLflow did not take the run's metrics: {_first_line(error)}")
 
 
 def _first_line(error: Exception) -> str:

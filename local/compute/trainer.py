@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,6 +43,8 @@ def prepare_torch() -> None:
     """Use few threads (`OMP_NUM_THREADS` decides if set) and keep progress bars out of the log."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(MOST_THREADS, len(os.sched_getaffinity(0))))
+    # peft still asks transformers for names on their way out; nobody who reads a job's log can mend that.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
 
@@ -106,8 +109,8 @@ def finetune(
         model=model,
         args=arguments,
         data_collator=_Padding(pad, pad_to),
-        train_dataset=list(train),  # type: ignore[arg-type]
-        eval_dataset=list(validation),  # type: ignore[arg-type]
+        train_dataset=list(train),
+        eval_dataset=list(validation),
         callbacks=[progress],
         compute_metrics=answer_scores if measured else None,
         preprocess_logits_for_metrics=(lambda logits, _: logits.argmax(-1)) if measured else None,
@@ -126,7 +129,7 @@ def finetune(
     output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if not math.isfinite(output.training_loss):
         raise SystemFailure("The training loss is no longer a number; try a smaller learning_rate")
-    print(f"trained {trainer.state.global_step} steps  {progress.best(trainer.state)}", flush=True)
+    print(f"trained {trainer.state.global_step} steps{progress.best(trainer.state)}", flush=True)
     return trainer.model
 
 
@@ -184,7 +187,7 @@ def _positive(value: int) -> int | None:
 
 
 def _eval_steps(inputs: Inputs, rows: int) -> int:
-    """`evaluation_steps_interval` is a fraction of an epoch and, within 0 and 1, comes before `eval_steps`."""
+    """`evaluation_steps_interval`, a fraction of an epoch, comes before `eval_steps` if within 0 and 1."""
     if not 0 < inputs.evaluation_steps_interval < 1:
         return max(1, inputs.eval_steps)
     batch = inputs.per_device_train_batch_size * inputs.gradient_accumulation_steps
@@ -230,14 +233,21 @@ class _Padding:
         return {"input_ids": ids, "labels": labels, "attention_mask": mask}
 
 
-class _Progress(TrainerCallback):  # type: ignore[misc]
+class _Progress(TrainerCallback):
     """Prints a line and sends the metrics whenever the trainer logs; marks whole checkpoints."""
 
     def __init__(self, tracking: Tracking) -> None:
         self._tracking = tracking
         self._loss = ""
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+    def on_log(  # the library's signature
+        self,
+        args: Any,  # noqa: ARG002
+        state: Any,
+        control: Any,
+        logs: Any = None,
+        **_: Any,
+    ) -> None:
         """Report one entry of the trainer's log."""
         logs = {name: value for name, value in (logs or {}).items() if _is_of_interest(name)}
         self._tracking.metrics(state.global_step, logs)
@@ -256,7 +266,7 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
                     f"{place}{self._loss}  learning_rate {logs['learning_rate']:.1e}", flush=True
                 )
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Mark the checkpoint that has just been written."""
         mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
@@ -265,7 +275,7 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
         """The best evaluation, in words."""
         if state.best_metric is None:
             return ""
-        return f"best {state.best_metric:.3f} at step {state.best_global_step}"
+        return f", best {state.best_metric:.3f} at step {state.best_global_step}"
 
 
 def _is_of_interest(name: str) -> bool:

@@ -57,8 +57,8 @@ class ContainerWatcher:
             self._container,
             retry_total=0,
             connection_timeout=5,
-            # aiohttp reads SSL_CERT_FILE once, when it is imported; here it counts whenever it is set.
-            connection_verify=os.environ.get("SSL_CERT_FILE", True),
+            # aiohttp reads SSL_CERT_FILE when it is imported; here it counts whenever set.
+            connection_verify=os.environ.get("SSL_CERT_FILE") or True,
         ) as client:
             while True:
                 begun = time.monotonic()

@@ -24,7 +24,7 @@ class _Loose(msgspec.Struct):
     tools: Any = None
 
 
-def diagnose(line: bytes) -> Refusal:  # noqa: PLR0911 - a return for each fault
+def diagnose(line: bytes) -> Refusal:
     """Name the first fault of a row that is not blank; `WRONG_TYPES` where no better code fits."""
     try:
         line.decode()
@@ -54,7 +54,7 @@ def _columns(line: bytes) -> str:
     return _shown(", ".join(columns)) or "none"
 
 
-def _message(message: Any, place: str) -> Refusal | None:  # noqa: PLR0911 - likewise
+def _message(message: Any, place: str) -> Refusal | None:
     if not isinstance(message, dict):
         return Refusal(Reason.WRONG_TYPES, f"{place} is {_kind(message)}, not an object")
     for key in ("tool_calls", "function_call"):

@@ -28,8 +28,9 @@ class Source(Protocol):
     def identity(self) -> str:
         """Name and version of the content (an ETag, a commit), which the fingerprint hashes.
 
-        The same identity promises the same bytes. Raises `shared.errors.Missing` if there is no
-        such source.
+        The same identity promises the same bytes: it is asked more than once and stays the same for
+        the source's life, and `blocks` reads that version or fails. Raises `shared.errors.Missing` if
+        there is no such source.
         """
         ...
 

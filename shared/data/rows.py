@@ -2,8 +2,9 @@
 
 The fast path decodes with types, judges, and encodes anew: an example has one form on disk, so
 that equal conversations are equal bytes whatever the spacing, escapes, order of keys or further
-columns of their rows; a row that is already in that form comes out byte for byte. Only a row that
-fails somewhere is looked at a second time, slowly, to say precisely what is wrong (`diagnosis`).
+columns of their rows; a row that is already in that form comes out byte for byte. Of a key that is
+given twice the last counts, as it does for most parsers, and only it is written. A row that fails
+somewhere is looked at a second time, slowly, to say precisely what is wrong (`diagnosis`).
 
 What the training component asks for (its preprocessing is public: Azure/azureml-assets,
 `assets/training/finetune_acft_hf_nlp`): a column `messages`, lists of at least two, every one
@@ -114,6 +115,7 @@ class Reader:
         empty.
         """
         if isinstance(row.tools, str):
-            row.tools = self._decode_tools(row.tools) if row.tools.strip() else None
+            text = row.tools.strip()
+            row.tools = self._decode_tools(text) if text not in ("", "null") else None
         if not row.tools or not any(row.tools):
             row.tools = None

@@ -90,7 +90,6 @@ class Selection:
                     split, source.name, some.first, some.lines[0], Refusal(Reason.TOO_LONG, detail)
                 )
             else:
-                tally.rows += len(some.lines)
                 self._take(split, source.name, some.first, some.lines)
             if self.hopeless:
                 return
@@ -108,6 +107,10 @@ class Selection:
         )
         for number, line in enumerate(lines, first):
             verdict = read(line)
+            if verdict is None:
+                tally.blank += 1
+                continue
+            tally.rows += 1
             if isinstance(verdict, Example):
                 digest = digest_of(verdict.line)
                 if not takes(digest):
@@ -121,13 +124,9 @@ class Selection:
                 else:
                     same = Refusal(Reason.DUPLICATE, "the same conversation as a row before")
                     self._refuse(split, source, number, line, same)
-            elif verdict is None:
-                tally.blank += 1
-                tally.rows -= 1
             else:
                 self._invalid(split, source, number, line, verdict)
             if self.hopeless:
-                tally.rows -= first + len(lines) - 1 - number
                 return
 
     def _invalid(

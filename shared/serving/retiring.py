@@ -7,7 +7,6 @@ batches, so that a thousand of them cost some twenty calls.
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.errors import Missing
@@ -47,9 +46,4 @@ def retire_idle(world: World) -> list[str]:
 def _candidates(world: World) -> Iterator[idle.Candidate]:
     for record in world.endpoints.all():
         if record.rest is Rest.SERVING:
-            yield idle.Candidate(
-                record=record,
-                idle_after=timedelta(seconds=record.idle_after),
-                since_serving=record.since,
-                last_used=world.uses.last(record.name),
-            )
+            yield idle.Candidate.of(record, world.uses.last(record.name))

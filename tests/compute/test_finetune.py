@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .processes import EXAMPLE, SHORT_FINETUNE, TRAIN_PYTHON, until
 from .outage import Outage
+from .processes import EXAMPLE, SHORT_FINETUNE, TRAIN_PYTHON, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,8 @@ def test_a_finetune_lowers_the_eval_loss(trained: JobFolder, mlflow_server: Mlfl
     [(_, before)] = mlflow_server.metric(trained.run_id, "base_eval_loss")
     losses = mlflow_server.metric(trained.run_id, "eval_loss")
     assert [step for step, _ in losses] == [12, 24, 36, 48, 60]
-    assert losses[-1][1] < 0.2 < 2 < before
+    assert losses[-1][1] < 0.2
+    assert before > 2
 
 
 def test_a_job_tells_each_step_and_completes(trained: JobFolder) -> None:
@@ -64,10 +65,10 @@ def test_mlflow_itself_loads_the_model_and_it_answers(trained: JobFolder) -> Non
 import mlflow.pyfunc, mlflow.transformers
 model = mlflow.pyfunc.load_model({str(trained.mlflow_model)!r})
 print(model.predict({{"messages": {question[:1]!r}}})[0]["choices"][0]["message"]["content"])
-print(type(mlflow.transformers.load_model({str(trained.mlflow_model)!r}, "components")["model"]))
+print(type(mlflow.transformers.load_model({str(trained.mlflow_model)!r}, return_type="components")["model"]))
 """
     done = subprocess.run(
-        [TRAIN_PYTHON, "-c", script], capture_output=True, text=True, timeout=60, check=True
+        [TRAIN_PYTHON, "-c", script], capture_output=True, text=True, timeout=120, check=True
     )
     answer, loaded = done.stdout.strip().splitlines()
     assert answer.strip() == question[1]["content"]
@@ -86,7 +87,7 @@ def test_a_killed_job_resumes_to_the_same_result_and_logs_nothing_twice(
     job = new_job(**SHORT_FINETUNE)
     with job.start() as process:
         saved = job.pytorch_model / "checkpoint-24/complete"
-        until(saved.exists, within=60, process=process)
+        until(saved.exists, within=120, process=process)
         os.kill(process.pid, signal.SIGKILL)
     torn = job.pytorch_model / "checkpoint-99"
     torn.mkdir()
@@ -107,7 +108,7 @@ def test_cancel_stops_within_two_seconds_and_leaves_no_result(
 ) -> None:
     job = new_job(**SHORT_FINETUNE)
     with job.start() as process:
-        until(lambda: job.says("step 4/60"), within=60, process=process)
+        until(lambda: job.says("step 4/60"), within=120, process=process)
         begun = time.monotonic()
         process.terminate()
         process.wait(5)
@@ -130,7 +131,7 @@ def test_metrics_survive_an_outage_of_the_server(
             evaluation_strategy="disable",
         )
         with job.start() as process:
-            until(lambda: job.says("step 2/24"), within=60, process=process)
+            until(lambda: job.says("step 2/24"), within=120, process=process)
             outage.begin()
             until(lambda: job.says("metrics wait"), within=30, process=process)
             outage.end()
@@ -141,6 +142,44 @@ def test_metrics_survive_an_outage_of_the_server(
     # The adapters are merged: what is registered needs no peft.
     assert (job.mlflow_model / "model/model.safetensors").is_file()
     assert not list(job.mlflow_model.rglob("adapter*"))
+
+
+def test_options_of_training_and_evaluation_are_followed(
+    new_job: Callable[..., JobFolder], mlflow_server: Mlflow, trained: JobFolder
+) -> None:
+    """LoRA left unmerged, Adafactor, accumulation, evaluation by fraction, F1, early stopping, a
+    second fine-tune on top of a first: together, since each alone would cost a process.
+    """
+    job = new_job(
+        mlflow_model_path=str(trained.mlflow_model),
+        num_train_epochs=9,
+        per_device_train_batch_size=8,
+        per_device_eval_batch_size=40,
+        gradient_accumulation_steps=2,
+        learning_rate=1e-4,
+        optim="adafactor",
+        apply_lora="true",
+        merge_lora_weights="false",
+        metric_for_best_model="f1",
+        evaluation_strategy="steps",
+        evaluation_steps_interval=0.5,
+        apply_early_stopping="true",
+        early_stopping_threshold=0.5,
+        max_seq_length=64,
+        pad_to_max_length="true",
+        apply_deepspeed="true",
+        precision="16",
+    )
+    assert job.run() == 0, job.log.read_text()
+    scores = mlflow_server.metric(job.run_id, "eval_f1")
+    # 180 rows in batches of 2 x 8 are 12 steps an epoch; the second evaluation is no better by 0.5.
+    assert [step for step, _ in scores] == [6, 12]
+    assert all(0.8 < score <= 1 for _, score in scores)
+    assert (job.pytorch_model / "adapter_model.safetensors").is_file()
+    assert (job.mlflow_model / "model/model.safetensors").is_file()
+    assert job.says("DeepSpeed needs CUDA")
+    assert job.says("precision 16 needs a GPU")
+    assert not job.says("Warning")
 
 
 def test_fewer_than_ten_training_rows_fail_the_job_as_the_component_does(

@@ -28,34 +28,44 @@ ERRORS = {
     "crash": CrashError(),
 }
 
+ACTIONS = {
+    "drop": st.sampled_from(["first", "second", "second", "wrong"]),
+    "pass": st.sampled_from([1, 20, 300, 1500, 8000]),
+    "deliver": st.sampled_from(["all", "lose", "twice", "backwards"]),
+    "work": st.integers(1, 100),
+    "event": st.integers(0, 3),
+    "tick": st.just(0),
+    "sleep": st.integers(0, 3),
+    "wake": st.integers(0, 3),
+    "cancel": st.integers(0, 3),
+}
+# Most of the time the world just works on, so that schedules get deep into a run's life.
+USUAL = ["work"] * 5 + ["drop", "pass", "deliver", "event", "sleep", "wake"]
 actions = st.lists(
     st.one_of(
-        st.tuples(st.just("drop"), st.sampled_from(["first", "second", "wrong"])),
-        st.tuples(st.just("pass"), st.sampled_from([1, 20, 45, 300, 1500])),
-        st.tuples(st.just("deliver"), st.sampled_from(["all", "lose", "twice", "backwards"])),
-        st.tuples(st.just("event"), st.integers(0, 3)),
-        st.tuples(st.just("tick"), st.just(0)),
-        st.tuples(st.just("sleep"), st.integers(0, 3)),
-        st.tuples(st.just("wake"), st.integers(0, 3)),
-        st.tuples(st.just("cancel"), st.integers(0, 3)),
+        st.sampled_from(USUAL).flatmap(lambda name: st.tuples(st.just(name), ACTIONS[name])),
+        st.sampled_from(sorted(ACTIONS)).flatmap(lambda n: st.tuples(st.just(n), ACTIONS[n])),
+    ),
+    max_size=30,
+)
+# Around which port call (counted) what happens: an error before it, an error after it was done (a lost
+# answer), a crash, or what other instances do at the same time.
+mishaps = st.dictionaries(
+    st.integers(0, 600),
+    st.tuples(
+        st.sampled_from([*ERRORS, "another look", "a timer", "a wish"]),
+        st.sampled_from(["before", "after"]),
     ),
     max_size=40,
 )
-# Around which port call (counted) what happens: an error before it, an error after it was done (a lost
-# answer), a crash, or another look at the same time.
-mishaps = st.dictionaries(
-    st.integers(0, 250),
-    st.tuples(st.sampled_from([*ERRORS, "another look"]), st.sampled_from(["before", "after"])),
-    max_size=25,
-)
 fates = st.lists(
     st.sampled_from(
-        [(JobState.COMPLETED, False), (JobState.FAILED, True), (JobState.FAILED, False)]
+        [(JobState.COMPLETED, False)] * 4 + [(JobState.FAILED, True), (JobState.FAILED, False)]
     ),
-    max_size=3,
+    max_size=4,
 )
 deployment_fates = st.lists(
-    st.sampled_from([Provisioning.SUCCEEDED, Provisioning.FAILED]), max_size=3
+    st.sampled_from([Provisioning.SUCCEEDED] * 3 + [Provisioning.FAILED]), max_size=4
 )
 
 
@@ -77,15 +87,28 @@ class Driver:
         if at != when or self.nested:
             return
         del self.plan[self.calls]
-        if what == "another look":
+        if what not in ERRORS:
             self.nested = True
             try:
-                for run in self.sim.all_runs():
-                    self.guarded(lambda run=run: reconciler.look(self.sim.world, Look(run.id)))
+                self._meanwhile(what)
             finally:
                 self.nested = False
         elif not (call == "endpoints.hold" and when == "after" and what != "crash"):
             raise ERRORS[what]
+
+    def _meanwhile(self, what: str) -> None:
+        """What other instances do in the middle of a look."""
+        if what == "a timer":
+            self.guarded(lambda: reconciler.reconcile(self.sim.world))
+            return
+        for run in self.sim.all_runs():
+            if what == "another look":
+                self.guarded(lambda run=run: reconciler.look(self.sim.world, Look(run.id)))
+            else:
+                wanted = Wish.WAKE if run.phase is Phase.ASLEEP else Wish.SLEEP
+                self.guarded(
+                    lambda run=run, wanted=wanted: reconciler.wish(self.sim.world, run.id, wanted)
+                )
 
     def guarded(self, act) -> None:
         """Run one function invocation; the host survives whatever it raises."""
@@ -117,6 +140,10 @@ class Driver:
             sim.clock.advance(timedelta(seconds=argument))
         elif action == "deliver":
             self.deliver(argument)
+        elif action == "work":
+            for _ in range(argument):
+                self.deliver("all")
+                sim.clock.advance(timedelta(seconds=30))
         elif action == "tick":
             self.guarded(lambda: reconciler.reconcile(sim.world))
         elif chosen is None:

@@ -2,8 +2,8 @@
 
     python stand_in.py PORT [--tls CERTIFICATE KEY] [--keys FILE] [--child]
 
-`--keys` writes the keys that the Functions host would; `--child` starts a process in a group of its own that
-ignores SIGTERM, as the worst of services would. `/die` ends the server at once.
+`--keys` writes the keys that the Functions host would; `--child` starts a process in a group of
+its own that ignores SIGTERM, as the worst of services would. `/die` ends the server at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps({"pid": os.getpid(), "env": dict(os.environ)}).encode())
 
     def log_message(self, *_: object) -> None:
-        print("asked", self.path, flush=True)
+        sys.stdout.write(f"asked {self.path}\n")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The whole stack, with Azurite and Event Grid real and stand-ins for the parts built elsewhere."""
+"""The whole stack; Azurite and Event Grid are real, stand-ins take the other parts' place."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -136,6 +137,14 @@ def _fields(one):
     return {name: getattr(one, name) for name in Service.__slots__}
 
 
+@contextmanager
+def _killed(process):
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 HELD = """
 import sys, time
 from pathlib import Path
@@ -154,12 +163,11 @@ def test_children_end_with_a_killed_supervisor_or_at_the_next_start(tmp_path):
     port = free_port()
     code = HELD.format(root=str(ROOT), folder=str(tmp_path), port=port)
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT)
-    with holder:
+    with holder, _killed(holder):
         assert holder.stdout.readline() == b"up\n"
         record = tmp_path / "processes.json"
         assert supervisor_runs(record)
         pid = json.loads(record.read_text())["services"][0]["pid"]
-        holder.kill()
     assert not supervisor_runs(record)
     if sys.platform == "linux":
         eventually(lambda: gone(pid))
@@ -183,10 +191,13 @@ def test_leftovers_are_ended_and_strangers_with_their_pid_are_not(tmp_path):
         ]
         record = tmp_path / "processes.json"
         record.write_text(json.dumps({"services": entries}))
-        assert end_leftovers(record, str(tmp_path)) == ["left"]
-        assert left.wait(5) != 0
-        assert stranger.poll() is None
-        stranger.kill()
+        try:
+            assert end_leftovers(record, str(tmp_path)) == ["left"]
+            left.wait(5)
+            assert stranger.poll() is None
+        finally:
+            left.kill()
+            stranger.kill()
     assert not record.exists()
 
 

@@ -35,6 +35,9 @@ SDK_WARNINGS = (
     # azure-ai-ml's schemas use marshmallow 3 in ways that marshmallow 4 drops; it pins 3.
     "ignore::marshmallow.warnings.RemovedInMarshmallow4Warning",
     "ignore::marshmallow.warnings.ChangedInMarshmallow4Warning",
+    # azure-ai-ml downloads blobs by their properties, which azure-storage-blob no longer likes.
+    "ignore:The use of a 'BlobProperties' instance:DeprecationWarning",
+    "ignore:content_as_bytes is deprecated:DeprecationWarning",
 )
 
 
@@ -156,6 +159,28 @@ def ml_client(control_plane: ControlPlane) -> MLClient:
 def registry_client(control_plane: ControlPlane) -> MLClient:
     """A client of the registry."""
     return make_client("azureml")
+
+
+@pytest.fixture(scope="session")
+def ask(control_plane: ControlPlane) -> Callable[..., dict]:
+    """Ask an ARM path by REST with a token of the managed identity: `ask(path, **query)`."""
+    import requests
+    from azure.identity import DefaultAzureCredential
+
+    scope = f"{control_plane.url}/.default"
+    token = DefaultAzureCredential().get_token(scope).token
+
+    def asked(path: str, **query: str) -> dict:
+        answered = requests.get(
+            f"{control_plane.url}{path}",
+            params={"api-version": "2024-10-01", **query},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        )
+        answered.raise_for_status()
+        return answered.json()
+
+    return asked
 
 
 @pytest.fixture

@@ -19,6 +19,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def wait_for(path: str) -> None:
     while not Path(path).exists():
         time.sleep(0.01)
@@ -32,6 +37,7 @@ def end_with_parent(parent: int) -> None:
 
 class Scorer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet per answer: no wait for an acknowledgement in between
     orders: dict
     shape: str
     ill = False
@@ -41,7 +47,7 @@ class Scorer(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        print(f"asked {self.path}", flush=True)
+        say(f"asked {self.path}")
         if asked.get("die"):
             os._exit(9)
         type(self).ill = type(self).ill or asked.get("ill", False)
@@ -89,7 +95,7 @@ def main() -> None:
     parser.add_argument("--shape", required=True)
     given = parser.parse_args()
     orders = json.loads((given.model / "orders.json").read_text())
-    print(f"starting to serve {orders.get('name')}", flush=True)
+    say(f"starting to serve {orders.get('name')}")
     threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     if orders.get("start") == "crash":
         sys.exit("cannot load the model")

@@ -19,7 +19,7 @@ def test_the_workspace_tells_where_tracking_is(ml_client, control_plane):
     workspace = ml_client.workspaces.get("droptune-local")
     assert workspace.location == "eastus"
     port = control_plane.plane.port
-    assert workspace.mlflow_tracking_uri.startswith(f"azureml://localhost:{port}/mlflow/v1.0/")
+    assert workspace.mlflow_tracking_uri.startswith(f"azureml://localhost:{port}/mlflow/v")
 
 
 def test_another_workspace_is_not_found(ml_client):
@@ -150,7 +150,7 @@ def test_a_versions_path_cannot_change(ml_client):
     ml_client.models.create_or_update(model)
     ml_client.models.create_or_update(model)  # the same again is no change
     model.path = "azureml://datastores/workspaceblobstore/paths/b/"
-    with pytest.raises(Exception, match="already linked|cannot be updated"):
+    with pytest.raises(Exception, match=r"already linked|cannot be updated"):
         ml_client.models.create_or_update(model)
 
 

@@ -295,7 +295,9 @@ async def test_a_model_that_has_not_served_yet_or_no_more_says_so(
     old = await proxy.chat(BEARER, chat_body(model="old"))
     assert (new.status, error_of(new)["code"]) == (503, "model_not_ready")
     assert (old.status, error_of(old)["code"]) == (404, "model_not_found")
-    assert "was retired" in error_of(old)["message"]
+    assert error_of(old)["message"] == (
+        "The model 'old' was retired; drop its manifest again. Models: chat, new."
+    )
     assert records.wakes == []
 
 
@@ -394,6 +396,27 @@ async def test_an_endpoint_that_moved_is_followed(
     await proxy._directory.find("chat")
     records.found["chat"] = endpoint.target
     assert (await proxy.chat(BEARER, chat_body())).status == 200
+
+
+async def test_an_endpoint_that_refuses_a_connection_once_is_tried_once_more(
+    proxy: Proxy, records: Records
+) -> None:
+    endpoint = Endpoint()
+    app = web.Application()
+    app.router.add_post("/score", endpoint.score)
+    server = TestServer(app, port=unused_port())
+    records.found["chat"] = Target(f"http://127.0.0.1:{server.port}/score", endpoint.key, "run-1")
+    await proxy._directory.find("chat")
+    find = records.find
+
+    async def find_late(model: str) -> Found:
+        await server.start_server()  # it comes up between the two tries
+        return await find(model)
+
+    proxy._directory._found._load = find_late
+    assert (await proxy.chat(BEARER, chat_body())).status == 200
+    await proxy.close()
+    await server.close()
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -586,6 +609,7 @@ async def test_use_is_noted_once_for_many_requests(proxy: Proxy, records: Record
     for _ in range(10):
         await proxy.chat(BEARER, chat_body())
     await records.noted.wait()
+    assert proxy._uses._uses["chat"].active == 0
     [(model, at)] = records.notes
     assert model == "chat"
     assert before < at <= datetime.now(UTC)

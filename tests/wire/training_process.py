@@ -16,6 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def step(folder: Path, name: str, status: str) -> None:
     line = {"step": name, "status": status, "time": datetime.now(UTC).isoformat()}
     with (folder / "steps.jsonl").open("a") as stream:
@@ -50,7 +55,7 @@ def main() -> int:
     job = json.loads((folder / "job.json").read_text())
     with Path(job["inputs"]["train_file_path"]).open() as lines:
         orders = json.loads(next(lines))
-    print(f"training {job['name']} with {len(job['inputs'])} inputs", flush=True)
+    say(f"training {job['name']} with {len(job['inputs'])} inputs")
     for name in ("validation", "model_import", "preprocess"):
         step(folder, name, "Running")
         step(folder, name, "Completed")
@@ -58,13 +63,13 @@ def main() -> int:
     first = not (folder / "started").exists()
     (folder / "started").touch()
     if orders["do"] == "die" or (orders["do"] == "die-once" and first):
-        print("about to die", flush=True)
+        say("about to die")
         os._exit(13)
     if orders["do"] == "hold":
         while not Path(orders["until"]).exists():
             time.sleep(0.02)
     if orders["do"] == "fail":
-        print("the data is bad", flush=True)
+        say("the data is bad")
         step(folder, "finetune", "Failed")
         finish(
             folder, {"status": "Failed", "error": {"code": "UserError", "message": "Bad data."}}
@@ -72,7 +77,7 @@ def main() -> int:
         return 1
     for number, loss in enumerate((3.0, 2.0, 1.0)):
         log_metric(job, "train_loss", loss, number)
-        print(f"step {number} loss {loss}", flush=True)
+        say(f"step {number} loss {loss}")
     step(folder, "finetune", "Completed")
     model = Path(job["outputs"]["mlflow_model_folder"])
     (model / "data").mkdir(parents=True, exist_ok=True)

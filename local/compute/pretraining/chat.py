@@ -57,6 +57,10 @@ def _pick(random: Random, *wordings: str) -> str:
     return random.choice(wordings)
 
 
+def _chance(random: Random, share: float) -> bool:
+    return random.random() < share
+
+
 def greeting(random: Random) -> Turn:
     """Say hello, thanks and good-bye."""
     return random.choice(
@@ -83,12 +87,12 @@ def greeting(random: Random) -> Turn:
 def arithmetic(random: Random) -> Turn:
     """Add and subtract small numbers, in digits or in words."""
     left, right = random.randint(0, 10), random.randint(0, 10)
-    if random.random() < 0.5:
+    if _chance(random, 0.5):
         sign, word, total = "+", "plus", left + right
     else:
         left, right = max(left, right), min(left, right)
         sign, word, total = "-", "minus", left - right
-    if random.random() < 0.3:
+    if _chance(random, 0.3):
         question = _pick(random, "What is {} {} {}?", "How much is {} {} {}?")
         return (
             question.format(NUMBERS[left], word, NUMBERS[right]),
@@ -122,7 +126,7 @@ def colour(random: Random) -> Turn:
 def capital(random: Random) -> Turn:
     """Name the capital of a country, or the country of a capital."""
     country, city = random.choice(list(CAPITALS.items()))
-    if random.random() < 0.25:
+    if _chance(random, 0.25):
         question = _pick(
             random,
             f"Where is {city}?",
@@ -145,7 +149,7 @@ def capital(random: Random) -> Turn:
 def opposite(random: Random) -> Turn:
     """Name the opposite of a word."""
     pair = random.choice(list(OPPOSITES.items()))
-    word, other = pair if random.random() < 0.5 else pair[::-1]
+    word, other = pair if _chance(random, 0.5) else pair[::-1]
     question = _pick(
         random,
         f"What is the opposite of {word}?",
@@ -206,7 +210,7 @@ def calendar(random: Random) -> Turn:
     names = random.choice((DAYS, MONTHS, tuple(NUMBERS[1:])))
     kind = "day" if names is DAYS else "month" if names is MONTHS else "number"
     at = random.randrange(1, len(names) - 1)
-    if random.random() < 0.5:
+    if _chance(random, 0.5):
         question = _pick(
             random,
             f"Which {kind} comes after {names[at]}?",
@@ -224,8 +228,34 @@ def calendar(random: Random) -> Turn:
 
 def invented(random: Random) -> str:
     """A name that means nothing, like `Tarvel` or `Quimbodo`."""
-    starts = "b br c d dr f g h j k kl l m n p pr qu r s st t tr v w z".split()
-    middles = "a e i o u ai ee ou".split()
+    starts = [
+        "b",
+        "br",
+        "c",
+        "d",
+        "dr",
+        "f",
+        "g",
+        "h",
+        "j",
+        "k",
+        "kl",
+        "l",
+        "m",
+        "n",
+        "p",
+        "pr",
+        "qu",
+        "r",
+        "s",
+        "st",
+        "t",
+        "tr",
+        "v",
+        "w",
+        "z",
+    ]
+    middles = ["a", "e", "i", "o", "u", "ai", "ee", "ou"]
     ends = ["", "", "n", "l", "r", "s", "x", "nd", "rk", "m"]
     parts = (
         random.choice(starts) + random.choice(middles) + random.choice(ends)
@@ -237,10 +267,10 @@ def invented(random: Random) -> str:
 def copying(random: Random) -> Turn:
     """Repeat words exactly; spell the first letter."""
     words = random.choices(WORDS, k=random.randint(1, 4))
-    if random.random() < 0.4:
+    if _chance(random, 0.4):
         words[-1] = invented(random)
     text = " ".join(words)
-    if random.random() < 0.2:
+    if _chance(random, 0.2):
         return f"What is the first letter of {words[0]}?", f"The first letter is {words[0][0]}."
     question = _pick(
         random,
@@ -258,7 +288,7 @@ def reading(random: Random) -> Turn:
     owner, other = random.sample(NAMES, 2)
     thing = random.choice(WORDS)
     first, second = random.sample(sorted(set(COLOURS.values())), 2)
-    if random.random() < 0.5:
+    if _chance(random, 0.5):
         told = f"The {thing} of {owner} is {first}. The {thing} of {other} is {second}."
         return f"{told} What colour is the {thing} of {owner}?", (
             f"The {thing} of {owner} is {first}."
@@ -320,14 +350,14 @@ def conversation(random: Random) -> list[Message]:
     """
     kinds, weights = zip(*KINDS, strict=True)
     messages: list[Message] = []
-    if random.random() < 0.2:
+    if _chance(random, 0.2):
         messages.append({"role": "system", "content": random.choice(SYSTEMS)})
     for _ in range(random.choices((1, 2, 3), (70, 20, 10))[0]):
         question, answer = random.choices(kinds, weights)[0](random)
         opener = random.choice(OPENERS)
-        if random.random() < 0.08:
+        if _chance(random, 0.08):
             question = question.lower()
-        if random.random() < 0.08:
+        if _chance(random, 0.08):
             question = question.rstrip(".?!")
         messages.append({"role": "user", "content": opener + question})
         messages.append({"role": "assistant", "content": answer})

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import Request  # noqa: TC002 - starlette looks at annotations
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -53,8 +53,8 @@ class ScoringServer:
             Route("/score", self._score, methods=["POST"]),
         ]
         if self._shape.chat:
-            for path in ("/v1/chat/completions", "/chat/completions"):
-                routes.append(Route(path, self._chat, methods=["POST"]))
+            chats = ("/v1/chat/completions", "/chat/completions")
+            routes.extend(Route(path, self._chat, methods=["POST"]) for path in chats)
             routes.append(Route("/v1/models", self._models))
         return Starlette(routes=routes)
 
@@ -102,7 +102,7 @@ class ScoringServer:
             reply, note = Reply(CLIENT_LEFT, None), "the client left"
         except BadRequest as error:
             reply, note = failed(error), str(error)
-        except Exception as error:  # a server answers, whatever happens; the log keeps the cause
+        except Exception as error:  # noqa: BLE001 - a server answers, whatever happens; the log keeps the cause
             traceback.print_exc()
             reply, note = failed(error), type(error).__name__
         took = time.monotonic() - begun

@@ -1,7 +1,7 @@
 """The three servers that may stand behind a managed online endpoint, and how each of them answers.
 
 - `foundation-model-inference`: the `score.py` of llm-optimized-inference 0.2.61.
-- `foundation-model-serve`: the newer server of the same images (Azure/azureml-assets, foundation-model-serve).
+- `foundation-model-serve`: the newer server of the same images (Azure/azureml-assets).
 - `mlflow`: MLflow models without own scoring code, under azureml-inference-server-http.
 """
 

@@ -51,6 +51,10 @@ def test_an_answer_that_is_json_itself_is_the_answer() -> None:
     assert reply({"output": text}) == Reply(text)
 
 
+def test_what_was_encoded_twice_is_decoded_twice_and_no_more() -> None:
+    assert reply(json.dumps("words")) == Reply("words")
+
+
 def test_an_empty_text_is_an_answer() -> None:
     assert reply({"output": ""}) == Reply("")
 

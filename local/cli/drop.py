@@ -1,0 +1,140 @@
+"""`drop`: upload a manifest, after the data files that it names."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from local.cli.droptune import Droptune
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+PATIENCE = 60.0
+"""Seconds to wait for the manifest to become a run."""
+
+
+class BadDrop(Exception):
+    """Something cannot be uploaded; the message lists every reason."""
+
+
+def drop(state: Path, manifest: Path, further: list[Path]) -> int:
+    """Upload `manifest` and its data, and tell which run it became; returns the exit code.
+
+    Raises:
+        NotRunning: No stack runs, or it does not answer.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    droptune = Droptune(state)
+    try:
+        files = _files(manifest, further)
+    except BadDrop as error:
+        print(error, file=sys.stderr)
+        return 1
+    before = {run["id"]: run.get("since") for run in droptune.runs(manifest=manifest.name)}
+    for container, name, file in files:
+        _upload(droptune.environment, container, name, file)
+        console.print(f"{file} → {container}/{name}")
+    return _tell(console, droptune, manifest.name, before)
+
+
+def _tell(
+    console: Console, droptune: Droptune, manifest: str, before: Mapping[str, str | None]
+) -> int:
+    """Wait until the manifest has become a run, and print it."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        runs = droptune.runs(manifest=manifest)
+        fresh = [run for run in runs if before.get(run["id"], "") != run.get("since")]
+        if fresh:
+            run = max(fresh, key=lambda one: str(one.get("since")))
+            why = f": {run['why']}" if run.get("why") else ""
+            console.print(f"run [bold]{run['id']}[/] is {run['phase']}{why}")
+            return 1 if run["phase"] == "rejected" else 0
+        time.sleep(0.5)  # nothing tells a client when a run is made
+    if before:
+        console.print(f"The manifest is unchanged: run {', '.join(before)} stands.")
+        return 0
+    print(
+        f"No run was made of {manifest} within {PATIENCE:g} s; `python -m local status` shows "
+        "when there is one, and the logs under .local/logs what keeps it.",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _files(manifest: Path, further: Iterable[Path]) -> list[tuple[str, str, Path]]:
+    """What to upload, the manifest last: container, blob name, file.
+
+    Raises:
+        BadDrop: A file is not there. A manifest that cannot be parsed is uploaded all the same:
+            Droptune says what is wrong with it.
+    """
+    problems = [] if manifest.is_file() else [f"{manifest}: there is no such file"]
+    found: dict[str, Path] = {}
+    for file in further:
+        if not file.is_file():
+            problems.append(f"{file}: there is no such file")
+        found[_blob_name(file)] = file
+    if problems:
+        raise BadDrop("\n".join(problems))
+    for name in _named_files(manifest):
+        file = manifest.parent / name
+        if name not in found and file.is_file():
+            found[name] = file
+    uploads = [("data", name, file) for name, file in found.items()]
+    return [*uploads, ("manifests", manifest.name, manifest)]
+
+
+def _blob_name(file: Path) -> str:
+    """Where a file from the command line goes: its path if relative and below, else its name."""
+    path = PurePosixPath(file.as_posix())
+    return file.name if path.is_absolute() or ".." in path.parts else str(path)
+
+
+def _named_files(manifest: Path) -> list[str]:
+    """The paths that the manifest's `dataset.files` names, whatever its shape; not addresses."""
+    import yaml
+
+    try:
+        body = yaml.safe_load(manifest.read_text())  # JSON is YAML
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    dataset = body.get("dataset") if isinstance(body, dict) else None
+    files = dataset.get("files") if isinstance(dataset, dict) else None
+    return [
+        name
+        for name in _strings(files)
+        if "://" not in name
+        and not PurePosixPath(name).is_absolute()
+        and ".." not in PurePosixPath(name).parts
+    ]
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [text for part in value for text in _strings(part)] if isinstance(value, list) else []
+
+
+def _upload(environment: Mapping[str, str], container: str, name: str, file: Path) -> None:
+    from azure.storage.blob import BlobClient, ContentSettings
+
+    kinds = {".json": "application/json", ".yaml": "application/yaml", ".yml": "application/yaml"}
+    kind = kinds.get(file.suffix.lower(), "application/octet-stream")
+    with (
+        BlobClient.from_connection_string(
+            environment["AZURE_STORAGE_CONNECTION_STRING"],
+            container,
+            name,
+            connection_verify=environment["REQUESTS_CA_BUNDLE"],
+        ) as blob,
+        file.open("rb") as content,
+    ):
+        blob.upload_blob(content, overwrite=True, content_settings=ContentSettings(kind))

@@ -1,0 +1,83 @@
+"""`status`: the runs, or one run's timeline."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from local.cli.droptune import Droptune
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COLOURS = {
+    "serving": "green",
+    "asleep": "blue",
+    "waking": "yellow",
+    "rejected": "red",
+    "failed": "red",
+    "cancelled": "red",
+    "superseded": "dim",
+    "retired": "dim",
+}
+
+
+def status(state: Path, run: str | None) -> int:
+    """Print the runs, or the timeline of `run`; returns the exit code.
+
+    Raises:
+        NotRunning: No stack runs, or it does not answer.
+    """
+    console = Console(highlight=False)
+    droptune = Droptune(state)
+    if run is None:
+        return _list(console, droptune.runs())
+    record = droptune.run(run)
+    if record is None:
+        print(f"There is no run {run}. `python -m local status` lists them.", file=sys.stderr)
+        return 1
+    return _show(console, record)
+
+
+def _list(console: Console, runs: list[dict[str, Any]]) -> int:
+    if not runs:
+        console.print("No runs yet. Make one: python -m local drop MANIFEST")
+        return 0
+    columns = ("id", "manifest", "phase", "since", "endpoint", "why")
+    if not console.is_terminal:
+        for run in runs:
+            print("\t".join(_text(run.get(column)) for column in columns))
+        return 0
+    table = Table(*columns, box=None, header_style="bold")
+    for run in runs:
+        table.add_row(*(_cell(column, run.get(column)) for column in columns))
+    console.print(table)
+    return 0
+
+
+def _show(console: Console, record: dict[str, Any]) -> int:
+    phase = _text(record.get("phase"))
+    console.print(f"[bold]{_text(record.get('id'))}[/]  {_cell('phase', phase)}", soft_wrap=True)
+    for name in ("manifest", "endpoint", "job"):
+        if record.get(name) and isinstance(record[name], str):
+            console.print(f"  {name}: {record[name]}", markup=False, soft_wrap=True)
+    for entry in record.get("timeline", []):
+        step = f"{_text(entry.get('from')) or '·'} → {_text(entry.get('to'))}"
+        line = f"  {_text(entry.get('at'))}  {step}  {_text(entry.get('why'))}"
+        console.print(line.rstrip(), markup=False, soft_wrap=True)
+    return 0
+
+
+def _cell(column: str, value: Any) -> str:
+    from rich.markup import escape
+
+    text = _text(value)
+    colour = COLOURS.get(text) if column == "phase" else None
+    return f"[{colour}]{text}[/]" if colour else escape(text)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)

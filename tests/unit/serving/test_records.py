@@ -1,0 +1,105 @@
+"""What the scoring path sees of the records, and what the idle timer does to them."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from shared.errors import Missing
+from shared.runs import intake, reconciler
+from shared.runs.endpoints import Rest
+from shared.runs.phases import Phase
+from shared.runs.record import Wish
+from shared.serving.directory import Resting, Target
+from shared.serving.records import Records
+from shared.serving.retiring import retire_idle
+from tests.worlds import Simulation
+
+
+@pytest.fixture
+def sim() -> Simulation:
+    """A world in which the model `chat` serves."""
+    sim = Simulation()
+    manifest = {"name": "chat", "dataset": {"files": ["a.jsonl"]}, "idle": {"after": "1h"}}
+    sim.manifests.drop("chat.json", json.dumps(manifest).encode())
+    intake.receive(sim.world, "chat.json")
+    work(sim)
+    return sim
+
+
+def work(sim: Simulation) -> None:
+    for _ in range(200):
+        for look in sim.looks.due():
+            reconciler.look(sim.world, look)
+        sim.clock.advance(timedelta(seconds=20))
+
+
+def records(sim: Simulation, key=lambda name: f"key of {name}") -> Records:
+    return Records(sim.world, key=key, note=sim.uses.used.__setitem__)
+
+
+def gone(name: str) -> str:
+    raise Missing(name)
+
+
+async def test_a_serving_model_is_found_with_its_key(sim):
+    """Address and key come from the record and from Azure."""
+    found = await records(sim).find("chat")
+    azure_name = sim.azure_name("chat")
+    run = sim.endpoints.records["chat"].owner
+    assert found == Target(f"https://{azure_name}/score", f"key of {azure_name}", run)
+    assert await records(sim).find("other") is None
+
+
+async def test_an_endpoint_deleted_behind_our_back_is_woken(sim):
+    """Azure says there is none: the run is told, and the caller to come again."""
+    sim.workspace.made.clear()
+    sim.workspace.endpoints.clear()
+    assert await records(sim, key=gone).find("chat") == Resting(Rest.ASLEEP)
+    work(sim)
+    (run,) = sim.all_runs()
+    assert run.phase is Phase.SERVING
+    assert [entry.to for entry in run.timeline][-3:] == [
+        Phase.ASLEEP,
+        Phase.WAKING,
+        Phase.SERVING,
+    ]
+
+
+async def test_a_sleeping_model_wakes_on_a_wish(sim):
+    """The proxy only leaves a wish; the run does the rest."""
+    sim.clock.advance(timedelta(hours=2))
+    assert retire_idle(sim.world) == ["chat"]
+    work(sim)
+    assert await records(sim).find("chat") == Resting(Rest.ASLEEP)
+    await records(sim).wake("chat")
+    work(sim)
+    assert isinstance(await records(sim).find("chat"), Target)
+
+
+def test_the_timer_leaves_alone_what_is_used_young_or_unmeasured(sim):
+    """Only certain idleness puts an endpoint to sleep."""
+    sim.clock.advance(timedelta(hours=2))
+    sim.uses.used["chat"] = sim.clock() - timedelta(minutes=59)
+    assert retire_idle(sim.world) == []
+    sim.uses.used.clear()
+    sim.workspace.measurable = False
+    assert retire_idle(sim.world) == []
+    sim.workspace.measurable = True
+    assert retire_idle(sim.world) == ["chat"]
+    (run,) = sim.all_runs()
+    assert run.wish is Wish.SLEEP
+
+
+async def test_uses_are_noted_under_the_models_name(sim):
+    """The note is what the idle timer reads."""
+    await records(sim).note_use("chat", sim.clock())
+    assert sim.world.uses.last("chat") == sim.clock()
+
+
+async def test_every_endpoint_is_listed_with_its_rest(sim):
+    """Sleeping models are models too."""
+    (listed,) = await records(sim).models()
+    assert (listed.model, listed.rest) == ("chat", Rest.SERVING)
