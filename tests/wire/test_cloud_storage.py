@@ -34,7 +34,12 @@ def a_run(name="m-0123456789-g1", at=START) -> Run:
 
 def a_record(name="Chat", **changes) -> EndpointRecord:
     return EndpointRecord(
-        name=name, azure_name="chat-1", manifest="m.json", claimed_by="m-1", **changes
+        name=name,
+        azure_name="chat-1",
+        manifest="m.json",
+        claimed_by="m-1",
+        since=START,
+        **changes,
     )
 
 
