@@ -39,6 +39,7 @@ def a_record(name="Chat", **changes) -> EndpointRecord:
         manifest="m.json",
         claimed_by="m-1",
         since=START,
+        idle_after=7200.0,
         **changes,
     )
 
