@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from shared.cloud.arm import Answer, Place
 from shared.cloud.jobs import Jobs
+from shared.cloud.metrics import Requests
 from shared.cloud.online import Online
-from shared.errors import Missing
+from shared.errors import Missing, Refused
 from shared.runs.ports import Provisioning
 
 PLACE = Place("s", "g", "w")
@@ -122,3 +125,35 @@ def test_a_history_without_children_leaves_the_jobs_own_words():
     """Vague as they are, they are all there is."""
     arm = a_history({"code": "UserError", "message": "Pipeline has failed child jobs."}, {})
     assert Jobs(arm, PLACE)._reason("job")[1] == "Pipeline has failed child jobs."
+
+
+class Measuring:
+    """A metrics service that refuses any batch with a certain endpoint in it."""
+
+    base = "https://arm.test"
+
+    def __init__(self, gone):
+        self.gone = gone
+        self.batches = []
+
+    def ask(self, method, path, doing, *, body, **options):
+        names = [each.rpartition("/")[2] for each in body["resourceids"]]
+        self.batches.append(names)
+        if self.gone in names:
+            raise Refused("a resource was not found")
+        rows = [
+            {"resourceid": each, "value": [{"name": {"value": "RequestsPerMinute"}}]}
+            for each in body["resourceids"]
+        ]
+        return Answer(200, {}, {"values": rows})
+
+
+def test_an_endpoint_that_is_gone_spoils_no_others_measurement():
+    """A refused batch is asked in halves; only the culprit stays unmeasured, in few calls."""
+    now = datetime(2026, 1, 5, tzinfo=UTC)
+    arm = Measuring("e-33")
+    names = [f"e-{number}" for number in range(50)]
+    requests = Requests(arm, PLACE, "https://metrics.test", lambda: "eastus", lambda: now)
+    found = requests.last(names, now - timedelta(hours=2))
+    assert found == {name: None for name in names if name != "e-33"}
+    assert len(arm.batches) <= 14
