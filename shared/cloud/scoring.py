@@ -28,7 +28,7 @@ PARAMETERS: Final = {"max_new_tokens": 200, "do_sample": False}
 """The same question shall have the same answer."""
 
 READ_SECONDS: Final = 100
-"""A little more than the deployment's own time-out (`online.REQUEST_TIMEOUT`)."""
+"""A little more than the deployment's own time-out (`online_shapes.REQUEST_TIMEOUT`)."""
 
 _ROUTING: Final = "azureml-model-deployment"
 _NOT_UP: Final = frozenset({404, 502, 503, 504})

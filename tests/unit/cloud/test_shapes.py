@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.cloud import jobs, metrics, online, scoring
+from shared.cloud import jobs, metrics, scoring
+from shared.cloud import online_shapes as online
 from shared.cloud.arm import refusal
 from shared.cloud.looks import body_of, parse, seconds
 from shared.cloud.manifests import dropped_from, metadata_of
