@@ -1,9 +1,9 @@
 """Plain REST to Azure Resource Manager, and to the services that take its tokens.
 
-Used where the SDK would do more than is wanted: its long-running operations start a thread that polls for as long as the
-operation takes (20 minutes for a deployment), while a step here must begin the operation and be gone; its lists
-cost four times the plain call; and the clean-up and the proxy would pay two seconds for its import. azure-core does the
-talking, azure-identity the tokens, as underneath the SDK.
+Used where the SDK would do more than is wanted: its long-running operations start a thread that polls for as
+long as the operation takes (20 minutes for a deployment), while a step here must begin the operation and be
+gone; its lists cost four times the plain call; and the clean-up and the proxy would pay two seconds for its
+import. azure-core does the talking, azure-identity the tokens, as underneath the SDK.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Arm:
     """ARM of one cloud.
 
     Args:
-        metadata_url: `ARM_CLOUD_METADATA_URL`, as azure-ai-ml reads it; empty for the public cloud. The cloud is the one
-            whose `resourceManager` is part of that address.
+        metadata_url: `ARM_CLOUD_METADATA_URL`, as azure-ai-ml reads it; empty for the public cloud. The cloud
+            is the one whose `resourceManager` is part of that address.
     """
 
     def __init__(self, metadata_url: str = "") -> None:
@@ -134,8 +134,8 @@ class Arm:
                 method,
                 path if path.startswith("https://") else self.base + path,
                 doing,
-                body,
-                {**({"api-version": version} if version else {}), **(query or {})},
+                body=body,
+                query={**({"api-version": version} if version else {}), **(query or {})},
             )
 
     def find(self, path: str, doing: str, **options: Any) -> Any:
@@ -177,7 +177,7 @@ class Arm:
         """The address of the cloud that the metadata's own address belongs to, as azure-ai-ml picks it."""
         doing = "reading the cloud's metadata"
         with failing(doing):
-            clouds = _ask(self._client(""), "GET", self._metadata_url, doing, None, {}).body
+            clouds = _ask(self._client(""), "GET", self._metadata_url, doing).body
         for cloud in clouds if isinstance(clouds, list) else [clouds]:
             base = str(cloud.get("resourceManager") or "")
             if base and base in self._metadata_url:
@@ -216,12 +216,13 @@ def _ask(
     method: str,
     url: str,
     doing: str,
-    body: Any,
-    query: Mapping[str, str],
+    *,
+    body: Any = None,
+    query: Mapping[str, str] | None = None,
 ) -> Answer:
     from azure.core.rest import HttpRequest
 
-    request = HttpRequest(method, url, params=dict(query), json=body)
+    request = HttpRequest(method, url, params=dict(query or {}), json=body)
     response = client.send_request(request)
     return read(response, doing)
 
@@ -257,7 +258,8 @@ def refusal(text: str) -> tuple[str, str]:
         return "", text
     if not isinstance(body, dict):
         return "", text
-    error = body.get("error") if isinstance(body.get("error"), dict) else body
+    inner = body.get("error")
+    error = inner if isinstance(inner, dict) else body
     code, said = str(error.get("code") or ""), spelled(error)
     return code, said or text
 

@@ -1,7 +1,8 @@
 """Files of the container `data` as sources of JSON lines, whatever their format, read as they stream in.
 
-Formats go by the file's ending, as for the fine-tuning component: `.jsonl` as it is; `.json` as one array of rows or as
-lines; `.csv` with a header, where cells that hold JSON lists or objects count as such; `.parquet` a batch at a time.
+Formats go by the file's ending, as for the fine-tuning component: `.jsonl` as it is; `.json` as one array of
+rows or as lines; `.csv` with a header, where cells that hold JSON lists or objects count as such; `.parquet`
+a batch at a time.
 """
 
 from __future__ import annotations
@@ -231,6 +232,6 @@ class _Ranges(io.RawIOBase):
         if not wanted:
             return b""
         download = self._blob.download_blob(offset=self._at, length=wanted, **self._condition)
-        found = download.readall()
+        found: bytes = download.readall()
         self._at += len(found)
         return found

@@ -1,8 +1,9 @@
 """Endpoint records in blob storage, each fenced by its blob's lease.
 
-A record is `endpoints/SLUG.json` in the container `runs`; the slug is the one that Azure's name of the endpoint is made
-of, so that whoever shares an endpoint shares its fence. A lease is short and renewed by `confirm`; that of a
-holder that was killed runs out by itself. Before the first save the blob is empty: a lease needs a blob.
+A record is `endpoints/SLUG.json` in the container `runs`; the slug is the one that Azure's name of the
+endpoint is made of, so that whoever shares an endpoint shares its fence. A lease is short and renewed by
+`confirm`; that of a holder that was killed runs out by itself. Before the first save the blob is empty: a
+lease needs a blob.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Foreign exceptions become ours here, and nowhere else.
 
-Every adapter does its work inside `failing(…)`. What Azure's clients, requests or MLflow raise leaves as one of
-`shared.errors`, with the foreign exception as its cause and a message that a person can read: short, on one line,
-without keys or signatures. What none of these libraries raised (a bug of ours) passes through as it is.
+Every adapter does its work inside `failing(…)`. What Azure's clients, requests or MLflow raise leaves as
+one of `shared.errors`, with the foreign exception as its cause and a message that a person can read: short,
+on one line, without keys or signatures. What none of these libraries raised (a bug of ours) passes through
+as it is.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from shared.errors import (
     Refused,
     StaleRecord,
     Throttled,
+    Transient,
     Unavailable,
 )
 
@@ -56,6 +58,15 @@ _OWN_CODES: Final[Mapping[str, type[DroptuneError]]] = {
 }
 """Blob storage's codes that say more than their status
 (https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes)."""
+
+_PERMANENT: Final[Mapping[int, type[DroptuneError]]] = {
+    401: Denied,
+    403: Denied,
+    404: Missing,
+    410: Missing,
+    412: StaleRecord,
+}
+_TRANSIENT: Final[Mapping[int, type[Transient]]] = {408: Unavailable, 409: Busy, 429: Throttled}
 
 
 def plain(text: str, limit: int = LONGEST) -> str:
@@ -110,23 +121,12 @@ def of_status(
     said = plain(message)
     if code in _OWN_CODES:
         return _OWN_CODES[code](said)
-    match status:
-        case 401 | 403:
-            return Denied(said)
-        case 404 | 410:
-            return Missing(said)
-        case 408:
-            return Unavailable(said, retry_after=retry_after(headers))
-        case 409:
-            return Busy(said, retry_after=retry_after(headers))
-        case 412:
-            return StaleRecord(said)
-        case 429:
-            return Throttled(said, retry_after=retry_after(headers))
-        case _ if status >= 500 and status != _NOT_IMPLEMENTED:  # noqa: PLR2004
-            return Unavailable(said, retry_after=retry_after(headers))
-        case _:
-            return Refused(said)
+    if status in _PERMANENT:
+        return _PERMANENT[status](said)
+    if status in _TRANSIENT or (status >= 500 and status != _NOT_IMPLEMENTED):  # noqa: PLR2004
+        kind = _TRANSIENT.get(status, Unavailable)
+        return kind(said, retry_after=retry_after(headers))
+    return Refused(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def translation(error: BaseException, doing: str) -> DroptuneError | None:
             return of_status(answer.status, message, code=answer.code, headers=answer.headers)
     for cause in _chain(error):
         if _is_of_connection(cause):
-            return Unavailable(plain(f"{doing}: {cause or type(cause).__name__}"))
+            return Unavailable(plain(f"{doing}: {str(cause) or type(cause).__name__}"))
     for cause in _chain(error):
         if _comes_from(cause, "azure.", "mlflow.", "azureml."):
             return _without_answer(cause, doing)

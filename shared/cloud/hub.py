@@ -1,7 +1,7 @@
 """Datasets of the Hugging Face hub as sources of JSON lines, streamed and pinned to a commit.
 
-Nothing that a dataset's author wrote is ever run: the library reads data files alone. `HF_ENDPOINT` and `HF_TOKEN`
-in the environment name another hub and a token, as for the hub's own tools.
+Nothing that a dataset's author wrote is ever run: the library reads data files alone. `HF_ENDPOINT` and
+`HF_TOKEN` in the environment name another hub and a token, as for the hub's own tools.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from shared.cloud.blob_rows import in_blocks
-from shared.cloud.failures import failing, plain
-from shared.errors import DataRejected, Missing, Problem
+from shared.cloud.failures import failing, plain, translation
+from shared.errors import DataRejected, Missing, Problem, Transient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -47,10 +47,21 @@ class HubSource:
         """Its rows as JSON lines, in blocks of about a mebibyte, as they stream in.
 
         Raises:
-            DataRejected: There is no such configuration or split.
+            DataRejected: There is no such configuration or split, or its files cannot be read.
         """
+        import pyarrow as pa
+        from datasets.exceptions import DatasetsError
+
         with failing(f"reading {self.name}"):
-            yield from in_blocks(self._lines())
+            try:
+                yield from in_blocks(self._lines())
+            except (DatasetsError, pa.ArrowException) as error:
+                ours = translation(error, f"reading {self.name}")
+                if isinstance(ours, Transient):
+                    raise ours from error
+                raise DataRejected(
+                    [Problem(self.name, f"cannot be read: {plain(str(error))}")]
+                ) from error
 
     def _lines(self) -> Iterator[bytes]:
         from datasets import load_dataset

@@ -241,6 +241,7 @@ def pipeline_job(request: JobRequest, component: Any) -> Any:
     job.experiment_name = request.experiment
     job.tags = {TAG: request.run}
     job.properties = dict(request.lineage)
+    assert job.settings is not None  # a pipeline always has them
     job.settings.force_rerun = True
     job.settings.continue_on_step_failure = False
     job.settings.default_compute = request.cluster or SERVERLESS

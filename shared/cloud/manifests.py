@@ -1,4 +1,4 @@
-"""Manifests as they lie in their container, the notes of those that were seen, and the reports for their authors."""
+"""Manifests as they lie in their container, notes of those that were seen, and reports for their authors."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _NO_SUCH_RANGE: Final = 416
 class BlobManifests:
     """`shared.runs.ports.Manifests` on the containers `manifests` and `reports`.
 
-    A drop that was seen is noted as an empty blob `seen/HASH` in the container `runs`, with its path and ETag as metadata,
-    which a listing brings along: a path may be as long as a blob's name, so it would not fit into one. A
-    lifecycle rule may delete old notes: a manifest without one is received again, as the run that it is.
+    A drop that was seen is noted as an empty blob `seen/HASH` in the container `runs`, with its path and
+    ETag as metadata, which a listing brings along: a path may be as long as a blob's name, so it would not
+    fit into one. A lifecycle rule may delete old notes: a manifest without one is received again, as the run
+    that it is.
     """
 
     def __init__(self, connection: StorageConnection) -> None:

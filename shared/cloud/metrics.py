@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shared.cloud.arm import PROVIDER
 from shared.cloud.failures import failing
-from shared.errors import DroptuneError
+from shared.errors import DroptuneError, Missing, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -98,6 +98,9 @@ class Requests:
         Args:
             endpoints: Azure's names.
             since: Earlier requests do not count.
+
+        Raises:
+            DroptuneError: Nothing at all could be measured; why.
         """
         now = self._now()
         measured: dict[str, datetime | None] = {}
@@ -105,12 +108,27 @@ class Requests:
         for start in range(0, len(endpoints), BATCH):
             some = endpoints[start : start + BATCH]
             try:
-                measured |= self._batch(some, since, now)
+                measured |= self._measured(some, since, now)
             except DroptuneError as error:
                 failure = error
         if failure is not None and not measured:
             raise failure
         return measured
+
+    def _measured(
+        self, endpoints: Sequence[str], since: datetime, now: datetime
+    ) -> Mapping[str, datetime | None]:
+        """As `_batch`; if that is refused, in halves, so that one endpoint that is gone spoils no others."""
+        try:
+            return self._batch(endpoints, since, now)
+        except (Missing, Refused):
+            if len(endpoints) == 1:
+                return {}
+        half = len(endpoints) // 2
+        return {
+            **self._measured(endpoints[:half], since, now),
+            **self._measured(endpoints[half:], since, now),
+        }
 
     def _batch(
         self, endpoints: Sequence[str], since: datetime, now: datetime

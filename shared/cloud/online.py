@@ -1,7 +1,8 @@
 """Online endpoints and their deployments, by plain REST.
 
-Every change is begun by one request and never waited for: the SDK's pollers each keep a thread for as long as the
-operation takes. Only what carries our tag is ever changed or deleted, and it is looked at again just before.
+Every change is begun by one request and never waited for: the SDK's pollers each keep a thread for as long
+as the operation takes. Only what carries our tag is ever changed or deleted, and it is looked at again just
+before.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ REQUEST_TIMEOUT: Final = "PT90S"
 (https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas)."""
 
 MAX_CONCURRENT: Final = 8
-"""Requests that an instance works on at once; its server batches them. Twice as many per instance get in, the rest is
-told 429."""
+"""Requests that an instance works on at once; its server batches them. Twice as many per instance get in, the
+rest is told 429."""
 
 PROBE: Final = {
     "initialDelay": "PT600S",

@@ -4,8 +4,9 @@ In the container `runs`:
 
 - `runs/ID.json` is the record;
 - `active/ID`, empty, marks a run that has to be looked at, so that finding those costs in proportion to them;
-- `by-time/TIME-ID`, empty, makes the newest first: ids say nothing of time, and a blob listing is sorted by name. It
-  is written before the record, so that no record is without one; one without a record is passed over.
+- `by-time/TIME-ID`, empty, makes the newest first: ids say nothing of time, and a blob listing is sorted by
+  name. It is written before the record, so that no record is without one; one without a record is passed
+  over.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Which server answers depends on the fine-tuned model's own metadata: `foundation-model-inference` (package
 llm-optimized-inference), `foundation-model-serve` (Azure/azureml-assets) or MLflow's scoring script (package
-azureml-evaluate-mlflow). All of them take one flat conversation; the fine-tuning notebook sends a list of one, which only
-some take. Errors come with status 200 too.
+azureml-evaluate-mlflow). All of them take one flat conversation; the fine-tuning notebook sends a list of
+one, which only some take. Errors come with status 200 too.
 """
 
 from __future__ import annotations

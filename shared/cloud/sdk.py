@@ -1,8 +1,8 @@
-"""The SDK's clients: one for the workspace and one for each registry, made when first needed, shared by all threads.
+"""The SDK's clients: one for the workspace and one for each registry, shared by all threads.
 
-azure-ai-ml takes two seconds to import and asks for the cloud's metadata when a client is made, so nothing here happens
-before it must. The clients do not try again by themselves: the SDK would sleep for as long as a server asks, and the
-reconciler does that better.
+azure-ai-ml takes two seconds to import and asks for the cloud's metadata when a client is made, so nothing
+here happens before it must. The clients do not try again by themselves: the SDK would sleep for as long as a
+server asks, and the reconciler does that better.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Where records, manifests and data lie, and the clients that reach them.
 
-A connection is a value; its clients are made once in a process, when first needed, and shared by its threads
-(https://learn.microsoft.com/azure/developer/python/sdk/azure-sdk-overview: clients are thread-safe). They try again
-but briefly: a step that does not get through is looked at again by the reconciler.
+A connection is a value; its clients are made once in a process, when first needed, and shared by its threads.
+They try again but briefly: a step that does not get through is looked at again by the reconciler.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""When the proxy last used an endpoint: an empty blob `used/SLUG` in the container `runs`, the time as its metadata.
+"""When the proxy last used an endpoint: an empty blob `used/SLUG` in the container `runs`, with the time.
 
-Fresher than Azure Monitor, which lags by minutes. The proxy notes a use seldom (once per span, not per request).
+Fresher than Azure Monitor, which lags by minutes. The proxy notes a use once per span, not per request.
 """
 
 from __future__ import annotations

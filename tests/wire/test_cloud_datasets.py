@@ -132,7 +132,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_not_mixed(connection):
 
 def test_a_file_that_is_not_there_is_missing(connection):
     """The source names itself."""
-    with pytest.raises(Missing, match="data/none.jsonl"):
+    with pytest.raises(Missing, match=r"data/none\.jsonl"):
         assert BlobSource(connection, "none.jsonl").identity
 
 

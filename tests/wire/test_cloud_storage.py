@@ -34,7 +34,13 @@ def a_run(name="m-0123456789-g1", at=START) -> Run:
 
 def a_record(name="Chat", **changes) -> EndpointRecord:
     return EndpointRecord(
-        name=name, azure_name="chat-1", manifest="m.json", claimed_by="m-1", **changes
+        name=name,
+        azure_name="chat-1",
+        manifest="m.json",
+        claimed_by="m-1",
+        since=START,
+        idle_after=7200.0,
+        **changes,
     )
 
 
@@ -282,7 +288,7 @@ def test_an_oversized_manifest_is_read_no_further_than_needed(connection):
     manifests = BlobManifests(connection)
     assert len(manifests.read("huge.json")[0]) == SIZE_LIMIT + 1
     assert manifests.read("empty.json")[0] == b""
-    with pytest.raises(Missing, match="none.json"):
+    with pytest.raises(Missing, match=r"none\.json"):
         manifests.read("none.json")
 
 

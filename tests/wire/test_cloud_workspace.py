@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -10,10 +11,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.blob import BlobServiceClient
 from online import Arm as Plain
 from online import fresh, make_endpoint, register
 
-from shared.cloud import metrics, online, sdk, storage
+from shared.cloud import metrics, sdk, storage
 from shared.cloud.arm import Arm, Place
 from shared.cloud.registry import ComponentReference
 from shared.cloud.workspace import AzureWorkspace, workspace_from
@@ -206,7 +209,7 @@ def test_a_job_is_trained_measured_and_registered(workspace, orders, ml_client):
     assert found.properties["droptune_manifest"] == "try.json"
     assert (found.display_name, found.experiment_name) == ("Phi-4-try-1", "droptune-try")
     assert found.settings.force_rerun is True
-    ((step, node),) = found.jobs.items()
+    (node,) = found.jobs.values()
     assert node.component == request.component
     given = {name: value._data for name, value in node.inputs.items()}
     assert given["compute_finetune"] == "serverless"
@@ -312,8 +315,11 @@ def test_metrics_of_no_job_are_missing(workspace):
 
 
 @pytest.fixture(scope="module")
-def model(ml_client, tmp_path_factory):
+def model(ml_client, azurite, tmp_path_factory):
     """The name of a registered MLflow model, version 1."""
+    blobs = BlobServiceClient.from_connection_string(azurite.connection_string)
+    with contextlib.suppress(ResourceExistsError):
+        blobs.create_container("azureml-blobstore")
     return (
         register(ml_client, tmp_path_factory.mktemp("models")).split("/models/")[1].split("/")[0]
     )
@@ -461,23 +467,11 @@ def test_traffic_changes_nothing_else(workspace, endpoint, model, control_plane)
     assert after == before
 
 
-def test_a_deployment_that_crashes_says_so(workspace, endpoint, ml_client, tmp_path):
+def test_a_deployment_that_crashes_says_so(workspace, endpoint, model, ml_client, tmp_path):
     """A failed deployment is failed, with what its log said at hand."""
     broken = register(ml_client, tmp_path, start="crash").split("/models/")[1].split("/")[0]
     made = deploy(workspace, endpoint, broken)
     assert made.provisioning is Provisioning.FAILED
-
-
-def test_a_change_during_a_change_is_busy(workspace, model):
-    """409 is told as busy: it is tried again later."""
-    name = f"e-{uuid.uuid4().hex[:8]}"
-    workspace.create_endpoint(name, "run-1")
-    eventually(
-        lambda: workspace.endpoint(name),
-        lambda found: found.provisioning is Provisioning.SUCCEEDED,
-    )
-    workspace.delete_endpoint(name)
-    eventually(lambda: _deleted(workspace, name), lambda done: done)
 
 
 def test_no_thread_is_left_behind(workspace, endpoint, model):
@@ -518,6 +512,7 @@ def test_a_cloud_that_is_not_there_is_unavailable(place):
     away = Arm(f"https://localhost:{free_port()}/metadata/endpoints?api-version=2019-05-01")
     with pytest.raises(Unavailable):
         away.ask("GET", place.path, "looking")
+    away.close()
 
 
 def test_standing_endpoints_are_listed_with_owner_and_age(workspace, endpoint):
@@ -551,11 +546,10 @@ def test_many_endpoints_are_measured_in_batches(workspace, control_plane, faults
     since = datetime.now(UTC) - timedelta(hours=1)
     faults(method="POST", path="getBatch", status=429, times=1, retry_after="9")
     measured = workspace.last_requests(names, since)
-    assert len(measured) in (70, 120 - metrics.BATCH)
-    assert set(measured) <= set(names)
+    assert list(measured) == names[metrics.BATCH :]
 
 
-def test_an_emulator_that_cannot_measure_is_told_not_guessed(workspace, faults):
+def test_what_cannot_be_measured_is_told_not_guessed(workspace, faults):
     """When nothing could be measured, that is an error, not an idle endpoint."""
     faults(method="POST", path="getBatch", status=503, times=4, retry_after="9")
     with pytest.raises(Unavailable):
@@ -574,6 +568,7 @@ def test_settings_name_the_workspace(control_plane, place, monkeypatch):
             "DROPTUNE_STORAGE": "UseDevelopmentStorage=true",
         }
     )
-    assert workspace_from(read).endpoint("nobody") is None
-    assert workspace_from(read).place == place.line
-    assert online.LOG_LINES > 0
+    named = workspace_from(read)
+    assert named.endpoint("nobody") is None
+    assert named.place == place.line
+    named.close()

@@ -51,13 +51,9 @@ def http(status, kind=HttpResponseError, *, code=None, headers=None):
 
 def wrapped(inner):
     """What a client raises that packs another's exception away."""
-    try:
-        try:
-            raise inner
-        except Exception as error:
-            raise RuntimeError("something went wrong") from error
-    except RuntimeError as error:
-        return error
+    error = RuntimeError("something went wrong")
+    error.__cause__ = inner
+    return error
 
 
 def of_requests(status):
