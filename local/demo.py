@@ -45,7 +45,7 @@ class DemoFailed(Exception):
 
 def run(stack: Stack, console: Console | None = None) -> int:
     """Play the demo on a stack that runs; returns the process's exit code."""
-    told = console or Console(highlight=False)
+    told = console or Console(highlight=False, soft_wrap=True)
     try:
         Demo(stack, told).play()
     except DemoFailed as error:
@@ -63,6 +63,7 @@ class Demo:
         self.console = console
         self.begun = time.monotonic()
         self.environment = stack.environment
+        self.told = 0
 
     def say(self, text: str, style: str = "") -> None:
         """One line with the seconds since the start."""
@@ -79,7 +80,7 @@ class Demo:
         after = self.ask()
         self.show(before, after)
         self.say("Nobody asks any more. The timer looks for idle endpoints …")
-        self.follow(run_id, until="asleep", skip_told=True)
+        self.follow(run_id, until="asleep")
         self.wake(run_id)
         self.summary(run_id)
 
@@ -89,9 +90,20 @@ class Demo:
         """What the model says before anybody tuned it, by the scoring process that deployments use."""
         port = free_port()
         python = ROOT / ".venv-train" / "bin" / "python"
-        command = [python, "-m", "local.compute.score", "--model", BASE_MODEL, "--port", str(port)]
+        command: list[str | Path] = [
+            python,
+            "-m",
+            "local.compute.score",
+            "--model",
+            BASE_MODEL,
+            "--port",
+            str(port),
+        ]
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [str(part) for part in command],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         try:
             url = f"http://127.0.0.1:{port}"
@@ -132,17 +144,15 @@ class Demo:
         self.wait_for(appeared, "the manifest becomes a run")
         return found[0]
 
-    def follow(self, run_id: str, until: str, *, skip_told: bool = False) -> None:
+    def follow(self, run_id: str, until: str) -> None:
         """Tell each phase as it happens, and the training's progress, until the run is in `until`."""
-        record = self.api(f"runs/{run_id}")
-        told = len(record["timeline"]) if skip_told else 0
         log = self.training_log(run_id)
         deadline = time.monotonic() + DEADLINE
         while True:
             record = self.api(f"runs/{run_id}")
-            for entry in record["timeline"][told:]:
+            for entry in record["timeline"][self.told :]:
                 self.say(f"[bold cyan]{entry['to']:<11}[/] {entry['why']}")
-            told = len(record["timeline"])
+            self.told = len(record["timeline"])
             if record["phase"] == "training":
                 for line in next(log, []):
                     self.console.print(f"           [dim]│ {line}[/]", markup=True)
@@ -209,7 +219,8 @@ class Demo:
             pause = error.response.headers.get("retry-after")
             if error.status_code != 503 or pause is None:  # noqa: PLR2004
                 raise DemoFailed(f"expected 503 with Retry-After, got {error}") from error
-            self.say(f"The next request gets 503, Retry-After {pause}: {error.body['message']}")  # type: ignore[index,call-overload]
+            why = error.response.json()["error"]["message"]
+            self.say(f"The next request gets 503, Retry-After {pause}: {why}")
         else:
             raise DemoFailed("the endpoint answered although it should be asleep")
         answer = self.ask(retries=30)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
+from azure.storage.queue.aio import QueueServiceClient as AsyncQueueServiceClient
 
 from tests.host.process import SAMPLE, HostProcess
 
@@ -26,9 +27,16 @@ class Account:
     """Storage with names of its own for each test."""
 
     connection: str
+    bundle: str
     mark: str
     blobs: BlobServiceClient
     queues: QueueServiceClient
+
+    def async_queues(self) -> AsyncQueueServiceClient:
+        """For listeners in this process, where aiohttp was imported before SSL_CERT_FILE was set."""
+        return AsyncQueueServiceClient.from_connection_string(
+            self.connection, connection_verify=self.bundle
+        )
 
     @property
     def orders(self) -> str:
@@ -57,10 +65,7 @@ def account(azurite: Azurite) -> Iterator[Account]:
         BlobServiceClient.from_connection_string(connection) as blobs,
         QueueServiceClient.from_connection_string(connection) as queues,
     ):
-        yield Account(connection, uuid.uuid4().hex[:8], blobs, queues)
-
-
-Start = "Callable[..., HostProcess]"
+        yield Account(connection, str(azurite.certificates.bundle), uuid.uuid4().hex[:8], blobs, queues)
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ import signal
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from azure.storage.queue.aio import QueueServiceClient
-
 from local.host.host_json import QueueOptions
 from local.host.queues import QueueListener, poison_name
 from tests.host.process import eventually
@@ -184,7 +182,7 @@ async def test_a_message_in_hand_is_kept_hidden_until_it_is_done(account: Accoun
         ended.set()
         return True
 
-    async with QueueServiceClient.from_connection_string(account.connection) as service:
+    async with account.async_queues() as service:
         queue = service.get_queue_client(account.orders)
         await queue.create_queue()
         await queue.send_message(encoded("x"))
@@ -204,7 +202,7 @@ async def test_a_message_in_hand_is_kept_hidden_until_it_is_done(account: Accoun
 async def test_what_a_killed_listener_had_in_hand_comes_back_after_its_time(
     account: Account,
 ) -> None:
-    async with QueueServiceClient.from_connection_string(account.connection) as service:
+    async with account.async_queues() as service:
         queue = service.get_queue_client(account.orders)
         await queue.create_queue()
         await queue.send_message(encoded("x"))
@@ -235,7 +233,7 @@ async def test_a_poison_queues_own_failures_stay_hidden(account: Account) -> Non
         failed.set()
         return False
 
-    async with QueueServiceClient.from_connection_string(account.connection) as service:
+    async with account.async_queues() as service:
         queue = service.get_queue_client(f"{account.orders}-poison")
         await queue.create_queue()
         await queue.send_message(encoded("x"))

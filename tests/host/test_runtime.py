@@ -42,15 +42,15 @@ REJECTED = {
     ),
     "type of another trigger": (
         HEAD + QUEUE + "def f(m: func.EventGridEvent): ...",
-        "does not match its Python annotation",
+        "do not match the corresponding function parameter's Python type annotation EventGridEvent",
     ),
     "list of events": (
         HEAD + EVENT + "def f(e: typing.List[func.EventGridEvent]): ...",
-        "does not match its Python annotation",
+        "do not match the corresponding function parameter's Python type annotation List",
     ),
     "optional message": (
         HEAD + QUEUE + "def f(m: typing.Optional[func.QueueMessage]): ...",
-        "TypeError",
+        "binding m has invalid non-type annotation",
     ),
     "output that is not Out": (
         HEAD + OUTPUT + QUEUE + "def f(m: func.QueueMessage, o: str): ...",

@@ -97,7 +97,7 @@ BAD = {
     "unknown-key.json": ({**SMALL, "name": "u", "finetuning": {}}, {"finetuning"}),
     "missing-file.json": (
         {"name": "m", "dataset": {"files": ["velora/trian.jsonl"]}},
-        {"dataset.files"},
+        {"dataset.files.train"},
     ),
     "three-rows.json": (
         {"name": "t", "dataset": {"files": ["three.jsonl"]}},

@@ -159,7 +159,7 @@ def event_came(event: func.EventGridEvent) -> None:
 
 @app.event_grid_trigger(arg_name="event")
 async def cloud_event_came(event: func.CloudEvent) -> None:
-    saw(cloud=event.id, data=event.data)
+    saw(cloud=event.id, data=event.get_json())
 
 
 @app.timer_trigger(arg_name="timer", schedule="%OFTEN%")
