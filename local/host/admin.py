@@ -21,10 +21,10 @@ from local.host.functions import (
     TimerTrigger,
 )
 from local.host.logs import HOST
+from local.host.queues import brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Self
 
     from local.host.blobs import BlobFunctions
     from local.host.eventgrid import EventGridFunctions
@@ -50,7 +50,7 @@ class Admin:
     """
 
     def __init__(
-        self: Self,
+        self,
         functions: tuple[Function, ...],
         host_id: str,
         *,
@@ -119,12 +119,8 @@ class Admin:
             return Answer(400, text='the body must be {"input": "text"}')
         if not isinstance(text, str):
             text = json.dumps(text)
-        if isinstance(function.trigger, EventGridTrigger):
-            try:
-                if not isinstance(json.loads(text), dict):
-                    raise ValueError
-            except ValueError:
-                return Answer(400, text="the input must be one event, as a JSON text")
+        if isinstance(function.trigger, EventGridTrigger) and not is_object(text):
+            return Answer(400, text="the input must be one event, as a JSON text")
         if isinstance(function.trigger, BlobTrigger) and "/" not in text:
             return Answer(400, text="the input must be a path: container/blob")
         if function.disabled:
@@ -149,7 +145,15 @@ class Admin:
                 try:
                     await self._blobs.invoke(function, container, blob)
                 except ResourceNotFoundError:
-                    log.error("there is no blob %s", text, extra={"function": function.name})
+                    log.warning("there is no blob %s", text, extra={"function": function.name})
                 except AzureError as error:
-                    reason = str(error).partition("\n")[0]
-                    log.error("%s: %s", text, reason, extra={"function": function.name})
+                    extra = {"function": function.name}
+                    log.warning("%s was not fetched: %s", text, brief(error), extra=extra)
+
+
+def is_object(text: str) -> bool:
+    """Whether a text is a JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False

@@ -29,7 +29,7 @@ from azure.core.exceptions import (
 from local.host.eventgrid import Answer, receive
 from local.host.functions import BlobTrigger
 from local.host.logs import HOST
-from local.host.queues import send
+from local.host.queues import brief, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,6 +48,7 @@ POISON: Final = "webjobs-blobtrigger-poison"
 _PREFIX: Final = "Host.Functions."
 _CREATED: Final = "Microsoft.Storage.BlobCreated"
 _LEASE: Final = 30
+_GONE: Final = "%s/%s is gone: dropped"
 
 log = logging.getLogger(HOST)
 
@@ -116,8 +117,9 @@ class BlobFunctions:
         try:
             return await self._note(function, trigger, container, blob)
         except AzureError as error:
-            reason = str(error).partition("\n")[0]
-            log.error("its event was not taken: %s", reason, extra={"function": function.name})
+            log.warning(
+                "its event was not taken: %s", brief(error), extra={"function": function.name}
+            )
             return False
 
     async def _note(
@@ -130,6 +132,7 @@ class BlobFunctions:
         try:
             etag = (await source.get_blob_properties()).etag
         except ResourceNotFoundError:
+            log.info(_GONE, container, blob, extra={"function": function.name})
             return True
         receipt = await self._open_receipt(function, etag, container, blob)
         if (await receipt.get_blob_properties()).metadata.get("Completed") == "true":
@@ -183,7 +186,7 @@ class BlobFunctions:
             found = self._find(content["FunctionId"])
             container, blob, etag = content["ContainerName"], content["BlobName"], content["ETag"]
         except (ValueError, LookupError, TypeError):
-            log.error("message %s in the blob trigger's queue cannot be read", message.id)
+            log.warning("message %s in the blob trigger's queue cannot be read", message.id)
             return False
         if found is None:
             return True  # the function was removed from the app or disabled
@@ -192,7 +195,7 @@ class BlobFunctions:
         try:
             return await self.invoke(function, container, blob, etag=etag, attempt=attempt)
         except ResourceNotFoundError:
-            log.info("%s/%s is gone: dropped", container, blob, extra={"function": function.name})
+            log.info(_GONE, container, blob, extra={"function": function.name})
             return True
         except ResourceModifiedError:
             return await self._note(function, trigger, container, blob)

@@ -62,6 +62,7 @@ class TimerTrigger:
     """A schedule; `use_monitor` has a status kept, so that a missed run is caught up."""
 
     argument: str
+    expression: str
     schedule: Schedule
     run_on_startup: bool
     use_monitor: bool

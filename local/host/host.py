@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import logging
 import os
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 DRAIN: Final = timedelta(seconds=1.5)
 """How long running functions may go on after SIGTERM."""
+_HOST_ID: Final = "AzureFunctionsWebHost__hostid"
 
 log = logging.getLogger(logs.HOST)
 
@@ -73,7 +75,7 @@ class Options:
 
 def host_id(app: Path) -> str:
     """Sets this app's receipts and timers apart from others' in the storage account."""
-    known = os.environ.get("AzureFunctionsWebHost__hostid") or os.environ.get("WEBSITE_SITE_NAME")
+    known = os.environ.get(_HOST_ID) or os.environ.get("WEBSITE_SITE_NAME")
     if known:
         return re.sub(r"[^a-z0-9-]", "-", known.lower())[:32].rstrip("-")
     return "local-" + hashlib.sha256(str(app).encode()).hexdigest()[:16]
@@ -98,6 +100,9 @@ async def run(options: Options) -> int:
         return 0
     try:
         await host.start()
+        # The app's modules stay: the collector need not walk them at every turn.
+        gc.collect()
+        gc.freeze()
         await host.serve(stopping)
         return await host.stop()
     finally:
@@ -264,8 +269,7 @@ class Host:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*(listener.drained() for listener in self._listeners))
-                while invocations.count:
-                    await asyncio.sleep(0.01)
+                await invocations.drained()
         if invocations.count:
             log.warning("%d invocations did not end in %g s", invocations.count, seconds)
         for listener in self._listeners:
@@ -299,9 +303,8 @@ def _told(function: Function) -> str:
             return f"{function.name}: blobs {pattern.text}"
         case EventGridTrigger():
             return f"{function.name}: Event Grid"
-        case TimerTrigger():
-            schedule = next(str(b["schedule"]) for b in function.bindings if "schedule" in b)
-            return f"{function.name}: timer {schedule}"
+        case TimerTrigger(expression=expression):
+            return f"{function.name}: timer {expression}"
 
 
 def leave(code: int) -> None:

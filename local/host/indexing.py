@@ -102,7 +102,7 @@ class _Reader:
         if not _NAME.fullmatch(indexed.name) or indexed.name.lower() == "host":
             self.refuse(
                 "this cannot be a function's name",
-                "It starts with a letter, has letters, digits, _ and - (at most 128) and is not 'host'.",
+                "It has letters, digits, _ and -, 128 at most, a letter first; not 'host'.",
             )
         triggers = [b for b in indexed.bindings if str(b["type"]).lower().endswith("trigger")]
         if len(triggers) != 1:
@@ -237,7 +237,11 @@ class _Reader:
         if monitor:
             self.need_host_storage()
         return TimerTrigger(
-            binding["name"], schedule, bool(binding.get("runOnStartup", False)), monitor
+            binding["name"],
+            expression,
+            schedule,
+            bool(binding.get("runOnStartup", False)),
+            monitor,
         )
 
     def need_host_storage(self) -> None:

@@ -1,4 +1,4 @@
-"""Running functions: each invocation is timed, bounded, told of when it fails, and its outputs are written."""
+"""Running functions: each invocation is bounded, told of, and its outputs are written."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from azure.core.exceptions import AzureError
 
+from local.host.functions import HttpTrigger, TimerTrigger
 from local.host.logs import HOST
 from local.host.runtime import Result
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from local.host.runtime import Runtime
 
 TIMED_OUT: Final = 3
-"""Exit code after an invocation exceeded functionTimeout; the real host kills the worker likewise."""
+"""Exit code after an invocation exceeded functionTimeout; the real host kills its worker."""
+_FREQUENT: Final = (HttpTrigger, TimerTrigger)
+"""Triggers whose successes are not worth a line each."""
 _SETTLING: Final = 5.0
 """Seconds for messages to be given back before a timed-out process ends in any case."""
 
@@ -52,12 +55,18 @@ class Invocations:
         self._outputs = outputs
         self._running: dict[str, _Running] = {}
         self._expired = ""
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.timed_out = asyncio.Event()
 
     @property
     def count(self) -> int:
         """How many are running."""
         return len(self._running)
+
+    async def drained(self) -> None:
+        """Wait until none is running."""
+        await self._idle.wait()
 
     def current_function(self) -> str | None:
         """The function that the calling thread or task runs, for log lines."""
@@ -90,6 +99,7 @@ class Invocations:
         assert task is not None
         running = _Running(function.name, time.monotonic(), task)
         self._running[invocation] = running
+        self._idle.clear()
         try:
             result = await self.runtime.invoke(
                 invocation,
@@ -109,8 +119,13 @@ class Invocations:
             result = Result(ok=False, error=self._expired)
         finally:
             del self._running[invocation]
+            if not self._running:
+                self._idle.set()
         if not result.ok:
             self._tell(function, result, time.monotonic() - running.started, attempt)
+        elif not isinstance(function.trigger, _FREQUENT):
+            seconds = time.monotonic() - running.started
+            log.info("done (%.2f s)", seconds, extra={"function": function.name})
         return result
 
     async def _write(self, function: Function, result: Result, data: Mapping[str, Any]) -> Result:
@@ -150,7 +165,7 @@ class Invocations:
             if not late:
                 continue
             log.critical(
-                "ran longer than functionTimeout (%g s): the process ends, as the real host kills its worker",
+                "ran longer than functionTimeout (%g s): the process ends, to be started again",
                 seconds,
                 extra={"function": late[0].function},
             )

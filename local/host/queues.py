@@ -138,7 +138,7 @@ class QueueListener:
             found = []
         except AzureError as error:
             if not self._down:
-                log.warning("queue %s does not answer: %s", self.queue_name, _brief(error))
+                log.warning("queue %s does not answer: %s", self.queue_name, brief(error))
             self._down = True
             return []
         if self._down:
@@ -162,7 +162,7 @@ class QueueListener:
             await self._settle(message, done=done)
         except AzureError as error:
             text = "message %s could not be settled, it will come again: %s"
-            log.warning(text, message.id, _brief(error), extra=self._extra)
+            log.warning(text, message.id, brief(error), extra=self._extra)
 
     async def _try(self, message: QueueMessage) -> bool:
         if self._tries(message) > self._options.max_dequeue_count:
@@ -172,7 +172,7 @@ class QueueListener:
         except ValueError:
             wanted = "base64" if self._options.base64 else "text"
             reason = "message %s is not %s (messageEncoding in host.json)"
-            log.error(reason, message.id, wanted, extra=self._extra)
+            log.warning(reason, message.id, wanted, extra=self._extra)
             message.dequeue_count = self._options.max_dequeue_count  # trying again cannot help
             return False
         return await self._handle(message, text)
@@ -216,12 +216,13 @@ class QueueListener:
                 )
             except AzureError as error:
                 text = "message %s could not be kept invisible: %s"
-                log.warning(text, message.id, _brief(error), extra=self._extra)
+                log.warning(text, message.id, brief(error), extra=self._extra)
             else:
                 message.pop_receipt = renewed.pop_receipt
 
 
-def _brief(error: AzureError) -> str:
+def brief(error: AzureError) -> str:
+    """The first line of a storage error."""
     return str(error).partition("\n")[0]
 
 

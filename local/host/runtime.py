@@ -98,9 +98,8 @@ class Runtime:
         """Import the app in `app` and index it.
 
         Raises:
-            AppRejected: The runtime is not the pinned one, or does not accept the app; the problem
-                is
-                the message that Azure shows.
+            AppRejected: The runtime is not the pinned one, or does not accept the app: the
+                problem is the message that Azure shows.
         """
         _check_version()
         import azure_functions_runtime as runtime

@@ -22,6 +22,7 @@ from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFo
 from local.host.blobs import HOSTS
 from local.host.functions import TimerTrigger
 from local.host.logs import HOST
+from local.host.queues import brief
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -226,5 +227,4 @@ class TimerListener:
             self._warn("its status was not kept", error)
 
     def _warn(self, text: str, error: AzureError) -> None:
-        reason = str(error).partition("\n")[0]
-        log.warning("%s: %s", text, reason, extra={"function": self._function.name})
+        log.warning("%s: %s", text, brief(error), extra={"function": self._function.name})

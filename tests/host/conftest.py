@@ -33,7 +33,7 @@ class Account:
     queues: QueueServiceClient
 
     def async_queues(self) -> AsyncQueueServiceClient:
-        """For listeners in this process, where aiohttp was imported before SSL_CERT_FILE was set."""
+        """For this process, where aiohttp was imported before SSL_CERT_FILE was set."""
         return AsyncQueueServiceClient.from_connection_string(
             self.connection, connection_verify=self.bundle
         )
@@ -65,7 +65,9 @@ def account(azurite: Azurite) -> Iterator[Account]:
         BlobServiceClient.from_connection_string(connection) as blobs,
         QueueServiceClient.from_connection_string(connection) as queues,
     ):
-        yield Account(connection, str(azurite.certificates.bundle), uuid.uuid4().hex[:8], blobs, queues)
+        yield Account(
+            connection, str(azurite.certificates.bundle), uuid.uuid4().hex[:8], blobs, queues
+        )
 
 
 @pytest.fixture

@@ -83,7 +83,6 @@ class HostProcess:
             for line in stream:
                 self.lines.append(line.rstrip("\n"))
 
-
     @property
     def output(self) -> str:
         return "\n".join(self.lines)
@@ -102,7 +101,7 @@ class HostProcess:
             "the host's start",
         )
         if isinstance(found, str):
-            raise AssertionError(f"the host ended at once:\n{self.output}")
+            raise AssertionError(f"the host ended at once:\n{self.output}")  # noqa: TRY004
         self.url = found[1]
         return self
 

@@ -182,5 +182,4 @@ def test_bounds_prefix_and_open_routes_are_settings(tmp_path: Path) -> None:
         assert process.ask("POST", "/echo/1/x", b"0123456789a").status == 413
         with ThreadPoolExecutor(4) as pool:
             replies = list(pool.map(process.get, ["/asleep/1"] * 4))
-        assert sorted(reply.status for reply in replies)[0] == 200
-        assert 429 in {reply.status for reply in replies}
+        assert {reply.status for reply in replies} == {200, 429}

@@ -89,19 +89,21 @@ def field(draw: st.DrawFn, low: int, high: int) -> str:
     fields=st.tuples(
         *(field(low, high) for low, high in [(0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6)])
     ),
-    start=st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)),
+    start=st.integers(0, 20 * 365 * 86400),
 )
 @settings(max_examples=300, deadline=None)
-def test_croniter_agrees_where_the_rules_are_the_same(
-    fields: tuple[str, ...], start: datetime
-) -> None:
+def test_croniter_agrees_where_the_rules_are_the_same(fields: tuple[str, ...], start: int) -> None:
     expression = " ".join(fields)
-    moment = start.replace(tzinfo=UTC)
+    moment = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=start)
     ours = following(expression, moment)
     # croniter looks ahead a bounded time; where it finds nothing, so should we within that time.
     try:
         theirs = croniter(
-            expression, moment, second_at_beginning=True, day_or=False, max_years_between_matches=45
+            expression,
+            moment,
+            second_at_beginning=True,
+            day_or=False,
+            max_years_between_matches=45,
         ).get_next(datetime)
     except ValueError:
         assert ours is None or ours > moment + timedelta(days=365)

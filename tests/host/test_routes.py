@@ -22,7 +22,11 @@ from local.host.routes import compile_route
         ("api/runs/{id:int}", "/api/runs/x", None),
         ("api/runs/{id:int}", "/api/runs/2147483648", None),
         ("api/runs/{id:long}", "/api/runs/2147483648", {"id": "2147483648"}),
-        ("x/{g:guid}", "/x/0f8fad5b-d9cb-469f-a165-70867728950e", {"g": "0f8fad5b-d9cb-469f-a165-70867728950e"}),
+        (
+            "x/{g:guid}",
+            "/x/0f8fad5b-d9cb-469f-a165-70867728950e",
+            {"g": "0f8fad5b-d9cb-469f-a165-70867728950e"},
+        ),
         ("x/{g:guid}", "/x/0f8fad5b", None),
         ("x/{w:alpha:minlength(2)}", "/x/ab", {"w": "ab"}),
         ("x/{w:alpha:minlength(2)}", "/x/a", None),

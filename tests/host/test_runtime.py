@@ -35,14 +35,14 @@ REJECTED = {
     ),
     "decorator that hides the signature": (
         HEAD
-        + "def wrap(inner):\n    def outer(*args, **kwargs): return inner(*args, **kwargs)\n    return outer\n"
+        + "def wrap(inner):\n    def outer(*a, **k): return inner(*a, **k)\n    return outer\n"
         + QUEUE
         + "@wrap\ndef f(m: func.QueueMessage): ...",
         "cannot load the outer function",
     ),
     "type of another trigger": (
         HEAD + QUEUE + "def f(m: func.EventGridEvent): ...",
-        "do not match the corresponding function parameter's Python type annotation EventGridEvent",
+        "corresponding function parameter's Python type annotation EventGridEvent",
     ),
     "list of events": (
         HEAD + EVENT + "def f(e: typing.List[func.EventGridEvent]): ...",
@@ -64,7 +64,8 @@ REJECTED = {
     "import that fails": (HEAD + "import not_there_at_all\n", "not_there_at_all"),
     "schedule that is none": (
         HEAD
-        + '@app.timer_trigger(arg_name="t", schedule="every day")\ndef f(t: func.TimerRequest): ...',
+        + '@app.timer_trigger(arg_name="t", schedule="every day")\n'
+        + "def f(t: func.TimerRequest): ...",
         "'every day' has 2 fields",
     ),
 }

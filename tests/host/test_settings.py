@@ -36,7 +36,11 @@ def test_a_connection_is_a_string_or_addresses_for_an_identity() -> None:
     assert find_connection("A", "blob", {"AzureWebJobsA": "text"}).connection_string == "text"
     development = find_connection("A", "blob", {"A": "UseDevelopmentStorage=true"})
     assert "BlobEndpoint=http://127.0.0.1:10000/" in development.connection_string
-    split = {"A__blobServiceUri": "https://b", "A__queueServiceUri": "https://q", "A__clientId": "c"}
+    split = {
+        "A__blobServiceUri": "https://b",
+        "A__queueServiceUri": "https://q",
+        "A__clientId": "c",
+    }
     found = find_connection("A", "queue", split)
     assert (found.blob_uri, found.queue_uri, found.client_id) == ("https://b", "https://q", "c")
     by_account = find_connection("A", "queue", {"A__accountName": "acc"})

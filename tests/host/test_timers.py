@@ -1,4 +1,4 @@
-"""Timers: the decisions on a clock of their own, the rest in the real host against real storage."""
+"""Timers: decisions on a clock of their own, the rest in the real host and storage."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Kept:
 async def fire(calls: Calls, store: Kept, schedule: str = "0 0 * * * *", **options: Any) -> None:
     parsed = Schedule.parse(schedule)
     trigger = TimerTrigger(
-        "t", parsed, options.pop("run_on_startup", False), not parsed.is_frequent
+        "t", schedule, parsed, options.pop("run_on_startup", False), not parsed.is_frequent
     )
     function = Function("f", "id", trigger, (), False, options.pop("retry", None), ())
     listener = TimerListener(

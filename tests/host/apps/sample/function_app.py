@@ -1,4 +1,9 @@
-"""An app with each kind of trigger that the host offers. What it saw, it appends to the file SEEN, one JSON line each."""
+"""An app with each kind of trigger that the host offers.
+
+What it saw, it appends to the file SEEN, one JSON line each.
+"""
+
+# ruff: noqa: PTH123, LOG015, ASYNC251
 
 import asyncio
 import json
@@ -134,7 +139,10 @@ def take_order(message: func.QueueMessage) -> None:
 
 
 @app.blob_trigger(
-    arg_name="blob", path="%INBOX%/{name}.json", connection="STORE", source=func.BlobSource.EVENT_GRID
+    arg_name="blob",
+    path="%INBOX%/{name}.json",
+    connection="STORE",
+    source=func.BlobSource.EVENT_GRID,
 )
 def file_arrived(blob: func.InputStream) -> None:
     content = blob.read().decode()
