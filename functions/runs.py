@@ -16,15 +16,19 @@ LONGEST_PAGE = 100
 @blueprint.route(route="runs", methods=["GET"])
 def runs(req: func.HttpRequest) -> func.HttpResponse:
     """List runs; `manifest` and `phase` filter, `limit` and `after` page."""
+    from shared.errors import Refused
     from shared.runs import views
 
     asked = req.params.get("limit", "20")
     if not asked.isdigit() or not 1 <= int(asked) <= LONGEST_PAGE:
         return problem(400, f"limit is '{asked}'; it must be a number from 1 to {LONGEST_PAGE}")
-    page, after = wiring.runs_page(
-        limit=int(asked),
-        after=req.params.get("after"),
-        manifest=req.params.get("manifest"),
-        phase=req.params.get("phase"),
-    )
+    try:
+        page, after = wiring.runs_page(
+            limit=int(asked),
+            after=req.params.get("after"),
+            manifest=req.params.get("manifest"),
+            phase=req.params.get("phase"),
+        )
+    except Refused as error:
+        return problem(400, str(error))
     return as_json({"runs": [views.summary(run) for run in page], "after": after})

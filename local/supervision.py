@@ -31,7 +31,7 @@ MARK: Final = "DROPTUNE_STACK"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before a service that died is started again: doubling from the first to the longest."""
 
-HEALTHY_AFTER = 60.0
+HEALTHY_AFTER = 10.0
 """A service that lived this many seconds starts over with the first pause."""
 
 ASK_EVERY, DEAF_AFTER = 10.0, 90.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import threading
 import warnings
@@ -61,7 +62,8 @@ def _client(tracking_uri: str) -> Any:
         warnings.simplefilter("ignore")
         import azureml.mlflow  # noqa: F401 - registers the scheme `azureml://`
         from mlflow import MlflowClient
-
+    # It tells of every look at the tracking address.
+    logging.getLogger("azureml.mlflow").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
 

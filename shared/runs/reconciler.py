@@ -223,6 +223,9 @@ def reconcile(world: World) -> list[str]:
             if mark.at + ORPHANED_AFTER < world.now():
                 world.runs.mark_inactive(mark.run)
             continue
+        except Permanent:
+            logger.exception("%s cannot be read; the others go on", mark.run)
+            continue
         if run.is_final:
             world.runs.mark_inactive(run.id)
         elif not run.is_active or run.is_overdue(world.now(), world.pace.grace):

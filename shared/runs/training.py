@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.durations import spell
-from shared.errors import Missing, Problem
+from shared.errors import Permanent, Problem
 from shared.runs import naming, parameters
 from shared.runs.gate import judge
 from shared.runs.manifest import Manifest
@@ -52,8 +52,8 @@ def _ahead(run: Run, world: World) -> int:
     for mark in world.runs.active():
         try:
             other, _ = world.runs.load(mark.run)
-        except Missing:
-            continue  # a mark without a record: `reconcile` clears it away
+        except Permanent:
+            continue  # a mark without a record, or one that cannot be read: `reconcile` tells
         came_first = (other.received_at, other.id) < (run.received_at, run.id)
         ahead += came_first and other.phase in _BEFORE_TRAINED
     return ahead

@@ -101,7 +101,7 @@ class HostProcess:
             "the host's start",
         )
         if isinstance(found, str):
-            raise AssertionError(f"the host ended at once:\n{self.output}")  # noqa: TRY004
+            raise AssertionError(f"the host ended at once:\n{self.output}")
         self.url = found[1]
         return self
 

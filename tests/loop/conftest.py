@@ -16,6 +16,16 @@ import pytest
 
 from local.stack import Stack, running_environment
 from tests.loop.droptune import Droptune, eventually
+from tests.sdk_warnings import SDK_WARNINGS
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The SDK is imported by the first test that asks it what is there."""
+    for item in items:
+        if Path(item.path).parent == Path(__file__).parent:
+            for each in SDK_WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(each))
+
 
 ROOT = Path(__file__).parents[2]
 

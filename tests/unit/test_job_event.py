@@ -28,3 +28,12 @@ def test_an_event_without_any_name_names_no_job():
     """A malformed event is dropped, not failed: Event Grid would send it again for a day."""
     assert job_of(CHANGED, "", {}) is None
     assert job_of(CHANGED, "x", {"runId": 7}) is None
+
+
+def test_the_event_types_are_azures_own():
+    """Written out, because importing azure.eventgrid would cost every cold start."""
+    from azure.eventgrid import SystemEventNames
+
+    from functions.job_event import EVENT_TYPES
+
+    assert set(EVENT_TYPES) <= {name.value for name in SystemEventNames}

@@ -16,6 +16,7 @@ from local.ports import free_port
 from local.processes import answers, end, spawn, wait_until_ready
 from shared.cloud import storage
 from shared.cloud.storage import StorageConnection
+from tests.sdk_warnings import SDK_WARNINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,17 +29,6 @@ if TYPE_CHECKING:
 TRAINING_PROCESS = (sys.executable, str(Path(__file__).with_name("training_process.py")))
 
 SCORING_PROCESS = (sys.executable, str(Path(__file__).with_name("scoring_process.py")))
-
-# azure-ai-ml and azureml-mlflow warn at import and in use about things that their callers cannot
-# mend; each filter names one of them.
-SDK_WARNINGS = (
-    # azure-ai-ml's schemas use marshmallow 3 in ways that marshmallow 4 drops; it pins 3.
-    "ignore::marshmallow.warnings.RemovedInMarshmallow4Warning",
-    "ignore::marshmallow.warnings.ChangedInMarshmallow4Warning",
-    # azure-ai-ml downloads blobs by their properties, which azure-storage-blob no longer likes.
-    "ignore:The use of a 'BlobProperties' instance:DeprecationWarning",
-    "ignore:content_as_bytes is deprecated:DeprecationWarning",
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -442,3 +442,21 @@ def test_an_error_of_the_endpoint_is_refused_not_retried():
     assert "OutOfQuota" in sim.run(run).why
     sim.workspace._tidy()
     assert not sim.workspace.endpoints
+
+
+def test_one_record_that_cannot_be_read_does_not_stop_the_others():
+    """The timer tells of it and goes on to the next run."""
+    sim = Simulation()
+    first = drop(sim)
+    second = drop(sim, GOOD | {"name": "other"}, path="other.json")
+    sim.looks.queue.clear()
+    sim.clock.advance(timedelta(minutes=5))
+    broken, load = min(first, second), sim.runs.load
+
+    def damaged(run_id):
+        if run_id == broken:
+            raise Refused("the record cannot be read")
+        return load(run_id)
+
+    sim.runs.load = damaged
+    assert reconciler.reconcile(sim.world) == [max(first, second)]
