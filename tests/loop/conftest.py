@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from local.stack import Stack, running_environment
+from local.stack import NotRunning, Stack, running_environment
 from tests.loop.droptune import Droptune, eventually
 from tests.sdk_warnings import SDK_WARNINGS
 
@@ -72,7 +72,7 @@ class KillableStack:
             try:
                 running_environment(self.state)
                 Droptune(self.state, self.environment).runs("none")
-            except Exception:
+            except (OSError, NotRunning):
                 return False
             return True
 

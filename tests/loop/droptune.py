@@ -87,7 +87,9 @@ class Droptune:
             run = self.the_run(manifest)
             return run is not None and run["phase"] in phases
 
-        told = lambda: "no run" if run is None else f"{run['phase']}: {run['why']}"
+        def told():
+            return "no run" if run is None else f"{run['phase']}: {run['why']}"
+
         eventually(arrived, f"{manifest} in {phases}", seconds, told)
         assert run is not None
         return run

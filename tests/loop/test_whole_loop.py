@@ -104,9 +104,11 @@ BAD = {
         None,
     ),
     "many.yaml": (
-        b"name: many\ndataset: {files: [velora/train.jsonl]}\n"
-        b"finetune: {learning_rate: -1, num_train_epoch: 2}\n"
-        b"compute: {size: Standard_NC6, max_nodes: 99}\nmodel: {registry: elsewhere}\n",
+        (
+            b"name: many\ndataset: {files: [velora/train.jsonl]}\n"
+            b"finetune: {learning_rate: -1, num_train_epoch: 2}\n"
+            b"compute: {size: Standard_NC6, max_nodes: 99}\nmodel: {registry: elsewhere}\n"
+        ),
         {
             "finetune.learning_rate",
             "finetune.num_train_epoch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import timedelta
 
@@ -180,9 +181,9 @@ class Driver:
             assert len(sim.workspace.live_jobs(run.id)) <= 1
             assert jobs == [naming.job_name(run.id, n + 1) for n in range(len(jobs))]
             assert len(jobs) <= sim.world.limits.attempts
-            assert [of for of in sim.workspace.models.values()].count(run.id) <= 1
+            assert list(sim.workspace.models.values()).count(run.id) <= 1
             phases = [entry.to for entry in run.timeline]
-            assert all(to in NEXT[origin] for origin, to in zip(phases, phases[1:], strict=False))
+            assert all(to in NEXT[origin] for origin, to in itertools.pairwise(phases))
 
     def check_at_rest(self) -> None:
         sim = self.sim
