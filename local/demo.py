@@ -136,9 +136,11 @@ class Demo:
 
         def appeared() -> bool:
             listed = self.api(f"runs?manifest={MANIFEST.name}")["runs"]
-            for line in listed:
-                if self.api(f"runs/{line['id']}")["etag"].strip('"') == etag:
-                    found.append(line["id"])
+            found.extend(
+                line["id"]
+                for line in listed
+                if self.api(f"runs/{line['id']}")["etag"].strip('"') == etag
+            )
             return bool(found)
 
         self.wait_for(appeared, "the manifest becomes a run")
