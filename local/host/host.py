@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from local.host.functions import Function
     from local.host.host_json import HostJson
 
-DRAIN: Final = timedelta(seconds=1.5)
+DRAIN: Final = timedelta(seconds=1.2)
 """How long running functions may go on after SIGTERM."""
 _HOST_ID: Final = "AzureFunctionsWebHost__hostid"
 
