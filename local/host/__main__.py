@@ -68,9 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--drain",
         type=float,
-        default=1.5,
+        default=1.2,
         metavar="SECONDS",
-        help="how long running functions may go on after SIGTERM (default: 1.5)",
+        help="how long running functions may go on after SIGTERM (default: 1.2)",
     )
     parser.add_argument(
         "--no-keys", action="store_true", help="ask for no keys on the app's routes, as func start"

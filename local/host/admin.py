@@ -82,20 +82,28 @@ class Admin:
         match method, parts:
             case "GET", ["host", "status"]:
                 return Answer(200, {"id": self._host_id, "state": "Running", "version": "4.x"})
-            case (("GET" | "POST"), ["host", "ping"]):
-                return Answer(200)
             case "GET", ["functions"]:
                 found = [self._describe(f, address) for f in self._functions.values()]
                 return Answer(200, found)
             case _, ["functions", name, *rest] if name.lower() in self._functions:
                 function = self._functions[name.lower()]
-                if method == "GET" and not rest:
-                    return Answer(200, self._describe(function, address))
-                if method == "GET" and rest == ["status"]:
-                    return Answer(200, {"isDisabled": function.disabled})
-                if method == "POST" and not rest:
-                    return self._start(function, body)
-        return Answer(404)
+                return self._one(function, method, rest, body, address)
+            case _:
+                return Answer(404)
+
+    def _one(
+        self, function: Function, method: str, rest: list[str], body: bytes, address: str
+    ) -> Answer:
+        """Answer a request about one function."""
+        match method, rest:
+            case "POST", []:
+                return self._start(function, body)
+            case "GET", []:
+                return Answer(200, self._describe(function, address))
+            case "GET", ["status"]:
+                return Answer(200, {"isDisabled": function.disabled})
+            case _:
+                return Answer(404)
 
     def _describe(self, function: Function, address: str) -> dict[str, Any]:
         described: dict[str, Any] = {

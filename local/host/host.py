@@ -42,10 +42,12 @@ from local.host.timers import BlobStatusStore, TimerListener
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aiohttp import web
+
     from local.host.functions import Function
     from local.host.host_json import HostJson
 
-DRAIN: Final = timedelta(seconds=1.5)
+DRAIN: Final = timedelta(seconds=1.2)
 """How long running functions may go on after SIGTERM."""
 _HOST_ID: Final = "AzureFunctionsWebHost__hostid"
 
@@ -120,6 +122,7 @@ class Host:
         self._functions: tuple[Function, ...] = ()
         self._listeners: list[QueueListener] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._runner: web.ServerRunner | None = None
 
     def current_function(self) -> str | None:
         """The function that the caller runs in, for log lines."""
@@ -265,6 +268,8 @@ class Host:
         broken = any(task.done() and task.exception() for task in self._tasks)
         for listener in self._listeners:
             listener.stop()
+        for site in tuple(self._runner.sites) if self._runner else ():
+            await site.stop()  # no new connections
         seconds = self._options.drain.total_seconds()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -282,9 +287,8 @@ class Host:
         """Close server and clients."""
         for task in self._tasks:
             task.cancel()
-        runner = getattr(self, "_runner", None)
-        if runner is not None:
-            await runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
         await self._storage.close()
 
 

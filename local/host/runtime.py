@@ -136,7 +136,7 @@ class Runtime:
         return cls(runtime, native_invocation, Datum), indexed
 
     def datum(self, value: Any, kind: str) -> Any:
-        """A value for a function; `kind` is `string`, `bytes`, `json` (a text) or `http` (a dict)."""
+        """A value for a function; `kind` is `string`, `bytes`, `json` (a text) or `http`."""
         return self._datum(value, kind)
 
     def current_invocation(self) -> str | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LARGEST_BODY: Final = 104_857_600
 """Bytes; FUNCTIONS_REQUEST_BODY_SIZE_LIMIT sets another bound."""
+_LAST_WORDS: Final = 0.2
+"""Seconds for answers under way once the host has drained."""
 
 
 class Routes:
@@ -123,8 +125,8 @@ async def listen(
         access_log=None,
         auto_decompress=False,  # the real host leaves encoded bodies as they are
     )
-    runner = web.ServerRunner(server)
+    runner = web.ServerRunner(server, shutdown_timeout=_LAST_WORDS)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=1.0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     return runner, int(runner.addresses[0][1])

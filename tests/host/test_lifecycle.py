@@ -31,6 +31,18 @@ def test_a_signal_ends_it_well(tmp_path: Path, number: int) -> None:
         assert "Traceback" not in host.output
 
 
+@pytest.mark.parametrize("route", ["asleep/60", "blocking/60"])
+def test_a_function_that_does_not_end_does_not_hold_the_host(tmp_path: Path, route: str) -> None:
+    with HostProcess(SAMPLE, tmp_path, OFFLINE, "--drain", "0.2") as host:
+        with ThreadPoolExecutor() as pool:
+            asked = pool.submit(host.get, f"/api/{route}")
+            host.sees("started")
+            host.process.terminate()
+            assert host.wait(20) == 0
+            asked.exception()  # cut off
+        assert "did not end in 0.2 s" in host.output
+
+
 @pytest.mark.parametrize("route", ["asleep/60", "blocking/60", "hog/60"])
 def test_a_function_that_exceeds_functiontimeout_ends_the_process_with_3(
     tmp_path: Path, route: str

@@ -84,6 +84,7 @@ def locked(req: func.HttpRequest) -> str:
 
 @app.route(route="asleep/{seconds}")
 async def asleep(req: func.HttpRequest) -> str:
+    saw(started="asleep")
     await asyncio.sleep(float(req.route_params["seconds"]))
     saw(asleep=req.route_params["seconds"])
     return "awake"
@@ -91,6 +92,7 @@ async def asleep(req: func.HttpRequest) -> str:
 
 @app.route(route="blocking/{seconds}")
 def blocking(req: func.HttpRequest) -> str:
+    saw(started="blocking")
     time.sleep(float(req.route_params["seconds"]))
     return "awake"
 
