@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[1]
 DEFAULT_STATE: Final = ROOT / ".local"
+DEMO_STATE: Final = DEFAULT_STATE / "demo"
 TRAINING: Final = ROOT / ".venv-train" / "bin"
 PACES: Final = ("instant", "seconds", "minutes")
 
