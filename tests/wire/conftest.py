@@ -50,6 +50,9 @@ def pointed_at(plane: ControlPlane) -> Iterator[None]:
         patch.setenv("AZUREML_DISABLE_TELEMETRY", "true")
         # The least wait between two polls of `jobs.stream`.
         patch.setenv("AZUREML_RUN_POLLING_INTERVAL_MIN", "1")
+        # azureml-mlflow reads the clouds once, at its import, which another test may have caused.
+        if clouds := sys.modules.get("azureml.mlflow._common._cloud.cloud"):
+            patch.setattr(clouds, "KNOWN_CLOUDS", clouds.get_known_clouds())
         yield
 
 
@@ -77,6 +80,8 @@ def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "1",
         ],
         log=folder / "log.txt",
+        # Its job runner, which nothing here uses, would be eight processes more.
+        environment={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
     )
     try:
         wait_until_ready(
