@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from shared.errors import Missing
+from shared.errors import DroptuneError
 from shared.runs import reconciler
 from shared.runs.endpoints import Rest
 from shared.runs.record import Wish
@@ -35,8 +35,8 @@ def retire_idle(world: World) -> list[str]:
         elif isinstance(decision, idle.Idle) and candidate.record.owner is not None:
             try:
                 reconciler.wish(world, candidate.record.owner, Wish.SLEEP)
-            except Missing:
-                logger.warning("%s: its owner %s has no record", name, candidate.record.owner)
+            except DroptuneError as error:
+                logger.warning("%s: its run %s: %s", name, candidate.record.owner, error)
                 continue
             logger.info("%s goes to sleep: %s", name, decision.why)
             retired.append(name)
