@@ -93,7 +93,7 @@ class Online:
             )
 
     def create_endpoint(self, name: str, run: str) -> None:
-        """Begin to make an endpoint with key authentication.
+        """Begin to make an endpoint with key authentication; one of ours that is there is left as it is.
 
         Raises:
             Refused: There is one already that is not ours, or Azure will not make it.
@@ -102,6 +102,7 @@ class Online:
         present = self._arm.find(self._path(name), doing)
         if present is not None:
             _ours(present, doing)
+            return  # making it again would take its traffic and its tag from it
         body = endpoint_body(self._region(), run)
         self._arm.ask("PUT", self._path(name), doing, body=body)
 
