@@ -31,6 +31,7 @@ from shared.runs.ports import (
     Mark,
     PreparedData,
     Provisioning,
+    Standing,
     World,
 )
 from shared.runs.record import Run
@@ -287,6 +288,7 @@ class FakeResource:
     deleting: bool = False
     traffic: dict[str, int] = field(default_factory=dict)
     changing_until: datetime = START
+    made_at: datetime = START
 
 
 @dataclass
@@ -411,12 +413,19 @@ class SimulatedWorkspace:
             state = self._provisioning(found)
             return Endpoint(name, state, found.run, f"https://{name}/score", dict(found.traffic))
 
+    def standing(self) -> Iterator[Standing]:
+        self._tidy()
+        for name, found in list(self.endpoints.items()):
+            yield Standing(name, found.run, found.made_at, found.deleting)
+
     def create_endpoint(self, name: str, run: str) -> None:
         with self.faults.around("workspace.create_endpoint"):
             self._tidy()
             if name in self.endpoints:
                 return  # the adapter leaves one that is ours as it is
-            self.endpoints[name] = FakeResource(run, self.clock() + self.rollout_takes / 5)
+            self.endpoints[name] = FakeResource(
+                run, self.clock() + self.rollout_takes / 5, made_at=self.clock()
+            )
 
     def delete_endpoint(self, name: str) -> None:
         with self.faults.around("workspace.delete_endpoint"):

@@ -43,6 +43,26 @@ def retire_idle(world: World) -> list[str]:
     return retired
 
 
+def delete_orphans(world: World) -> list[str]:
+    """Delete endpoints of ours that no run owns any more; returns Azure's names of them.
+
+    There should be none: runs let go of what they hold before they end. This is for what people did by hand,
+    such as deleting records.
+    """
+    records = {record.azure_name: record for record in world.endpoints.all()}
+    active = {mark.run for mark in world.runs.active()}
+    deleted = []
+    for orphan in idle.orphans(world.now(), world.workspace.standing(), records, active):
+        logger.warning("%s belongs to no run and is deleted: %s", orphan.name, orphan.why)
+        try:
+            world.workspace.delete_endpoint(orphan.name)
+        except DroptuneError as error:
+            logger.warning("%s cannot be deleted now: %s", orphan.name, error)
+            continue
+        deleted.append(orphan.name)
+    return deleted
+
+
 def _candidates(world: World) -> Iterator[idle.Candidate]:
     for record in world.endpoints.all():
         if record.rest is Rest.SERVING:
