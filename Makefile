@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 TRAIN := .venv-train
 BIN := $(VENV)/bin
+# Test processes side by side; each has an Azurite and an MLflow server of its own.
+WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -33,7 +35,7 @@ up: install ## Run the whole stack until Ctrl-C
 	$(BIN)/python -m local up
 
 test: install ## Run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=15
 
 check: $(VENV)/.installed ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[1]
 DEFAULT_STATE: Final = ROOT / ".local"
+DEMO_STATE: Final = DEFAULT_STATE / "demo"
 TRAINING: Final = ROOT / ".venv-train" / "bin"
 PACES: Final = ("instant", "seconds", "minutes")
 
@@ -115,7 +116,7 @@ class Stack:
         return self._supervisor.failure if self._supervisor else None
 
     def start(self) -> None:
-        """Start everything; returns when every service answers.
+        """Start everything; returns when all answer but MLflow, which nothing needs before a job runs.
 
         Raises:
             StartFailed: Something cannot start; nothing is left running.
@@ -227,6 +228,7 @@ class Stack:
             log=self._log(MLFLOW),
             ready=self._asks(f"http://127.0.0.1:{port}/health"),
             prepare=lambda: folder.mkdir(parents=True, exist_ok=True),
+            awaited=False,  # the slowest to start; the control plane waits for it before a job
             environment={
                 "MLFLOW_DISABLE_TELEMETRY": "true",
                 # Its job runner, which nothing here uses, would be eight processes more.

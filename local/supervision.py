@@ -53,6 +53,7 @@ class Service:
         prepare: Done right before each start.
         settle: Done once it answers for the first time, before services that need it start.
         patience: Seconds that it may take to answer.
+        awaited: Whether the start waits for its answer; those that use another one wait by themselves.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Service:
     prepare: Callable[[], None] = lambda: None
     settle: Callable[[], None] = lambda: None
     patience: float = 120.0
+    awaited: bool = True
 
 
 class _Watched:
@@ -80,6 +82,11 @@ class _Watched:
         self.is_settled = False
         self.pause = FIRST_PAUSE
         self.not_before = 0.0
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the start need not wait for it any longer."""
+        return self.is_ready or (self.child is not None and not self.service.awaited)
 
 
 class Supervisor:
@@ -116,7 +123,7 @@ class Supervisor:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start everything; returns when every service answers.
+        """Start everything; returns when every awaited service answers.
 
         Raises:
             StartFailed: One ended or did not answer in time; everything is ended again.
@@ -167,8 +174,8 @@ class Supervisor:
             self._up.set()
 
     def _bring_up(self) -> None:
-        """Start each service as soon as what it needs answers, until all do."""
-        while not all(watched.is_ready for watched in self._watched.values()):
+        """Start each service as soon as what it needs answers, until all that are awaited do."""
+        while not all(watched.is_up for watched in self._watched.values()):
             if self._stop.wait(0.05):
                 raise StartFailed("The start was broken off.")
             for watched in self._watched.values():
@@ -196,10 +203,7 @@ class Supervisor:
         service, child = watched.service, watched.child
         assert child is not None
         if service.ready():
-            if not watched.is_settled:
-                service.settle()
-            watched.is_ready = watched.is_settled = True
-            watched.answered = watched.asked = time.monotonic()
+            self._note_answer(watched)
         elif (status := child.poll()) is not None:
             raise StartFailed(
                 f"{service.name} ended at once, {_how(status)}.{processes.tail(service.log)}"
@@ -209,6 +213,12 @@ class Supervisor:
                 f"{service.name} did not answer within {service.patience:g} s."
                 f"{processes.tail(service.log)}"
             )
+
+    def _note_answer(self, watched: _Watched) -> None:
+        if not watched.is_settled:
+            watched.service.settle()
+        watched.is_ready = watched.is_settled = True
+        watched.answered = watched.asked = time.monotonic()
 
     def _watch(self, watched: _Watched) -> None:
         """Start again what died or does not answer any more."""
@@ -231,9 +241,9 @@ class Supervisor:
 
     def _watch_restart(self, watched: _Watched, now: float) -> None:
         if watched.service.ready():
-            watched.is_ready = True
-            watched.answered = watched.asked = now
-            self._tell(f"{watched.service.name} answers again")
+            if watched.is_settled:
+                self._tell(f"{watched.service.name} answers again")
+            self._note_answer(watched)
         elif now - watched.started > watched.service.patience:
             self._start_later(watched, f"did not answer within {watched.service.patience:g} s")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from local.certificates import Certificates
+
+TESTS = Path(__file__).parent
+
+LONGEST_FIRST = ("loop", "compute", "wire", "host", "stack")
+"""The folders whose tests start processes; a file of these last would leave the other worker idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let `pytest -n` share work by file, beginning with what takes longest.
+
+    A file stays on one worker, so that its fixtures are made once; a test that says otherwise by a mark
+    of its own (`xdist_group`) is taken at its word.
+    """
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(TESTS).parts[0]
+        known = folder in LONGEST_FIRST
+        return LONGEST_FIRST.index(folder) if known else len(LONGEST_FIRST)
+
+    items.sort(key=rank)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            file = item.path.relative_to(TESTS).as_posix()
+            item.add_marker(pytest.mark.xdist_group(file))
 
 
 @pytest.fixture(scope="session")

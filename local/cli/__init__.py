@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local.stack import DEFAULT_STATE, PACES
+from local.stack import DEFAULT_STATE, DEMO_STATE, PACES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    from local.cli.reset import NotForgotten
     from local.kept import BrokenState
     from local.processes import StartFailed
     from local.stack import NotRunning
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         return _dispatch(options)
-    except (NotRunning, StartFailed, BrokenState) as error:
+    except (NotRunning, NotForgotten, StartFailed, BrokenState) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -66,7 +67,16 @@ def parser() -> argparse.ArgumentParser:
     chat = add("chat", "Ask a model; without a question, talk with it.")
     chat.add_argument("model", help="name of the model, as `status` shows it")
     chat.add_argument("question", nargs="?", help="one question; the answer goes to stdout")
-    add_pace(add("demo", "Show the whole loop: drop, train, ask, sleep, wake."))
+    text = "Show the whole loop: drop, train, ask, sleep, wake."
+    demo = commands.add_parser("demo", help=text, description=text)
+    demo.add_argument(
+        "--state",
+        type=Path,
+        default=DEMO_STATE,
+        metavar="DIR",
+        help="the demo's own state, forgotten at its start (default: .local/demo)",
+    )
+    add_pace(demo)
     reset = add("reset", "Forget everything that the stack keeps.")
     reset.add_argument("--yes", action="store_true", help="do not ask")
     return made

@@ -50,6 +50,7 @@ def check_it_answers(droptune: Droptune) -> None:
     assert answer.choices[0].message.content
 
 
+@pytest.mark.xdist_group("the host is killed")
 def test_the_host_may_be_killed_in_every_phase(killable: KillableStack, sdk):
     """SIGKILL of the Functions host, as often as the run is seen to move."""
     droptune, run = kill_in_each_phase(killable, killable.kill_host)
@@ -57,6 +58,7 @@ def test_the_host_may_be_killed_in_every_phase(killable: KillableStack, sdk):
     check_it_answers(droptune)
 
 
+@pytest.mark.xdist_group("the stack is killed")
 def test_the_whole_stack_may_be_killed_in_every_phase(killable: KillableStack, sdk):
     """SIGKILL of every process at once, then a new start on the same state."""
 

@@ -232,6 +232,34 @@ def test_reset_removes_a_stacks_state_and_nothing_else(tmp_path, capsys):
     assert "nothing to forget" in capsys.readouterr().out
 
 
+def test_the_demo_begins_with_nothing_and_spares_what_is_not_its_own(
+    tmp_path, capsys, monkeypatch
+):
+    """An earlier demo's state goes; a folder that no stack made, or `up`'s own state, stays."""
+    up = tmp_path / "up"
+    earlier, other = up / "demo", tmp_path / "other"
+    for state in (up, earlier):
+        kept.load_or_make(state)
+    other.mkdir()
+    (other / "thesis.txt").write_text("x")
+    begun = []
+    monkeypatch.setattr("local.stack.Stack.start", lambda stack: begun.append(stack.state))
+    monkeypatch.setattr("local.demo.run", lambda stack: 0 if not stack.state.exists() else 1)
+    assert main(["demo", "--state", str(other)]) == 1
+    assert "not a stack's state" in capsys.readouterr().err
+    assert main(["demo", "--state", str(earlier)]) == 0
+    assert begun == [earlier]
+    assert (other / "thesis.txt").exists()
+    assert (up / "stack.json").exists()
+
+
+def test_reset_forgets_the_demo_as_well(tmp_path):
+    """Also when nothing but a demo ever ran there."""
+    kept.load_or_make(tmp_path / "state" / "demo")
+    assert main(["reset", "--yes", "--state", str(tmp_path / "state")]) == 0
+    assert not (tmp_path / "state").exists()
+
+
 def test_reset_refuses_while_a_stack_runs(droptune, capsys):
     """Its files are in use."""
     assert main(["reset", "--yes", "--state", str(droptune.state)]) == 1

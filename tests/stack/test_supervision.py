@@ -133,6 +133,25 @@ def test_a_service_that_never_answers_is_given_up(tmp_path):
         supervisor(tmp_path, [never]).start()
 
 
+def test_a_service_that_is_not_awaited_holds_up_nobody_and_is_watched_all_the_same(tmp_path):
+    """The start is over before it answers; once it does and dies, it is started again."""
+    told, opened = [], tmp_path / "open"
+    one, port = service(tmp_path, settle=lambda: told.append("settled"), awaited=False)
+    shy = Service(**{**_fields(one), "ready": lambda: opened.exists() and one.ready()})
+    running = supervisor(tmp_path, [shy], told)
+    running.start()
+    try:
+        assert told == []
+        opened.touch()
+        eventually(lambda: told == ["settled"])
+        eventually(lambda: answers(f"http://127.0.0.1:{port}/x") == 200)
+        os.kill(running.pids["one"], signal.SIGKILL)
+        eventually(lambda: "one answers again" in told)
+    finally:
+        running.stop()
+    assert told.count("settled") == 1
+
+
 def _fields(one):
     return {name: getattr(one, name) for name in Service.__slots__}
 
