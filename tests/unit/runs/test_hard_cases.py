@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from shared.errors import Denied, ManifestRejected, Refused
@@ -270,3 +271,130 @@ def test_a_log_that_cannot_be_read_does_not_hide_why_the_deployment_failed():
     play(sim)
     assert "probe failed" in sim.run(run).why
     assert "cannot be read" in (sim.run(run).facts.logs or "")
+
+
+def test_a_message_told_twice_leads_to_one_further_message():
+    """The second copy is stale once the first was heeded."""
+    sim = Simulation()
+    run = drop(sim)
+    play(sim, until=Phase.TRAINING)
+    sim.clock.advance(timedelta(minutes=2))
+    (look,) = [look for look in sim.looks.due() if look.number == sim.run(run).look]
+    reconciler.look(sim.world, look)
+    reconciler.look(sim.world, look)
+    assert len(sim.looks.queue) == 1
+
+
+def test_what_was_prepared_while_the_run_was_called_off_is_dropped():
+    """The worker comes back to a record that is no longer its own."""
+    sim = Simulation()
+    run = drop(sim)
+    at(sim, "preparation.prepare", lambda: reconciler.cancel(sim.world, run, "called off"))
+    play(sim, minutes=5)
+    assert sim.run(run).phase is Phase.CANCELLED
+    assert not sim.workspace.jobs
+
+
+def test_a_wish_survives_the_loss_of_its_message():
+    """The mark finds it."""
+    sim = Simulation()
+    run = drop(sim)
+    play(sim)
+    sim.clock.advance(timedelta(hours=2))
+    reconciler.wish(sim.world, run, Wish.SLEEP)
+    sim.looks.queue.clear()
+    sim.clock.advance(timedelta(minutes=1))
+    assert reconciler.reconcile(sim.world) == [run]
+    play(sim)
+    assert sim.run(run).phase is Phase.ASLEEP
+
+
+def test_a_former_owner_hears_of_it_though_the_hint_is_lost():
+    """It rests and is marked: that alone is reason to look."""
+    sim = Simulation()
+    old = drop(sim)
+    play(sim)
+    drop(sim, OTHER)
+    play(sim, until=Phase.DEPLOYING)
+    send = sim.looks.send
+    sim.looks.send = lambda look, delay: None if look.run == old else send(look, delay)
+    play(sim, minutes=20)
+    assert sim.run(old).phase is Phase.SERVING
+    sim.looks.send = send
+    assert reconciler.reconcile(sim.world) == [old]
+    play(sim)
+    assert sim.run(old).phase is Phase.SUPERSEDED
+
+
+def test_a_run_that_lost_its_endpoint_while_falling_asleep_deletes_nothing():
+    """Inside the fence it looks again whose the endpoint is."""
+    sim = Simulation()
+    run = drop(sim)
+    play(sim)
+    sim.clock.advance(timedelta(hours=2))
+    reconciler.wish(sim.world, run, Wish.SLEEP)
+    record = sim.endpoints.records["chat"]
+
+    def taken() -> None:
+        sim.endpoints.records["chat"] = msgspec.structs.replace(record, owner="another", live="x")
+
+    at(sim, "endpoints.hold", taken)
+    reconciler.look(sim.world, Look(run))
+    assert not any(endpoint.deleting for endpoint in sim.workspace.endpoints.values())
+
+
+def test_a_sleeping_run_is_superseded_when_another_takes_the_endpoint():
+    """It has nothing left to let go of, and no request wakes it any more."""
+    sim = Simulation()
+    old = drop(sim)
+    play(sim)
+    sim.clock.advance(timedelta(hours=2))
+    reconciler.wish(sim.world, old, Wish.SLEEP)
+    play(sim)
+    assert sim.run(old).phase is Phase.ASLEEP
+    new = drop(sim, OTHER)
+    play(sim)
+    assert sim.run(old).phase is Phase.SUPERSEDED
+    assert sim.run(new).phase is Phase.SERVING
+
+
+def test_an_older_run_that_comes_late_gives_way():
+    """What was dropped last serves, whichever trains faster; no GPU is asked for the other."""
+    sim = Simulation()
+    old = drop(sim)
+    play(sim, until=Phase.TRAINING)
+    sim.workspace.jobs[f"{old}-a1"].until += timedelta(hours=3)
+    sim.clock.advance(timedelta(seconds=1))
+    new = drop(sim, OTHER)
+    play(sim, minutes=60)
+    assert sim.run(new).phase is Phase.SERVING
+    play(sim, minutes=240)
+    assert sim.run(old).phase is Phase.SUPERSEDED
+    assert deployments(sim) == [sim.run(new).facts.deployment]
+
+
+def test_a_job_that_does_not_show_right_after_its_submission_is_waited_for():
+    """Reads may lag behind writes: that is no failure."""
+    sim = Simulation()
+    run = drop(sim)
+    play(sim, until=Phase.TRAINING)
+    hidden = dict(sim.workspace.jobs)
+    sim.workspace.jobs.clear()
+    reconciler.look(sim.world, Look(run))
+    assert (sim.run(run).phase, sim.run(run).failures) == (Phase.TRAINING, 0)
+    sim.workspace.jobs.update(hidden)
+
+
+def test_a_mark_made_while_another_look_put_the_run_to_rest_is_kept():
+    """Somebody wished something just before the mark was taken back."""
+    sim = Simulation()
+    run = drop(sim)
+    play(sim)
+    sim.clock.advance(timedelta(hours=2))
+    at(
+        sim,
+        "runs.mark_inactive",
+        lambda: reconciler.wish(sim.world, run, Wish.SLEEP),
+    )
+    reconciler.look(sim.world, Look(run))
+    assert run in sim.runs.marks
