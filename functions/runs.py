@@ -20,7 +20,7 @@ def runs(req: func.HttpRequest) -> func.HttpResponse:
     from shared.runs import views
 
     asked = req.params.get("limit", "20")
-    if not asked.isdigit() or not 1 <= int(asked) <= LONGEST_PAGE:
+    if not asked.isdecimal() or not 1 <= int(asked) <= LONGEST_PAGE:
         return problem(400, f"limit is '{asked}'; it must be a number from 1 to {LONGEST_PAGE}")
     try:
         page, after = wiring.runs_page(

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from shared.errors import Busy, Missing, Refused, StaleRecord, Unavailable
 from shared.runs import naming
 from shared.runs.endpoints import EndpointRecord
@@ -29,6 +31,7 @@ from shared.runs.ports import (
     Mark,
     PreparedData,
     Provisioning,
+    Standing,
     World,
 )
 from shared.runs.record import Run
@@ -78,6 +81,11 @@ class Clock:
         self.time += by
 
 
+def _as_kept(run: Run) -> Run:
+    """The record as it comes back from its JSON: what cannot be written down fails here too."""
+    return msgspec.json.decode(msgspec.json.encode(run), type=Run)
+
+
 @dataclass
 class MemoryRuns:
     faults: Faults
@@ -96,7 +104,7 @@ class MemoryRuns:
         with self.faults.around("runs.create"):
             if run.id in self.records:
                 raise StaleRecord(run.id)
-            self.records[run.id] = (run, 1)
+            self.records[run.id] = (_as_kept(run), 1)
             return "1"
 
     def save(self, run: Run, etag: str) -> str:
@@ -104,7 +112,7 @@ class MemoryRuns:
             _, current = self.records[run.id]
             if str(current) != etag:
                 raise StaleRecord(run.id)
-            self.records[run.id] = (run, current + 1)
+            self.records[run.id] = (_as_kept(run), current + 1)
             return str(current + 1)
 
     def mark_active(self, run_id: str) -> None:
@@ -280,6 +288,7 @@ class FakeResource:
     deleting: bool = False
     traffic: dict[str, int] = field(default_factory=dict)
     changing_until: datetime = START
+    made_at: datetime = START
 
 
 @dataclass
@@ -294,6 +303,7 @@ class SimulatedWorkspace:
     metrics_of_jobs: Mapping[str, float] = field(default_factory=lambda: {"eval_loss": 1.0})
     fates: list[tuple[JobState, bool]] = field(default_factory=list)
     deployment_fates: list[Provisioning] = field(default_factory=list)
+    update_fates: list[Provisioning] = field(default_factory=list)
     answer: str | None = "an answer"
     measurable: bool = True
     requests: dict[str, datetime] = field(default_factory=dict)
@@ -403,12 +413,19 @@ class SimulatedWorkspace:
             state = self._provisioning(found)
             return Endpoint(name, state, found.run, f"https://{name}/score", dict(found.traffic))
 
+    def standing(self) -> Iterator[Standing]:
+        self._tidy()
+        for name, found in list(self.endpoints.items()):
+            yield Standing(name, found.run, found.made_at, found.deleting)
+
     def create_endpoint(self, name: str, run: str) -> None:
         with self.faults.around("workspace.create_endpoint"):
             self._tidy()
             if name in self.endpoints:
-                raise Busy(f"{name} is there")
-            self.endpoints[name] = FakeResource(run, self.clock() + self.rollout_takes / 5)
+                return  # the adapter leaves one that is ours as it is
+            self.endpoints[name] = FakeResource(
+                run, self.clock() + self.rollout_takes / 5, made_at=self.clock()
+            )
 
     def delete_endpoint(self, name: str) -> None:
         with self.faults.around("workspace.delete_endpoint"):
@@ -471,7 +488,9 @@ class SimulatedWorkspace:
                 target = self.made.get((endpoint, name))
                 if target is None or self._provisioning(target) is not Provisioning.SUCCEEDED:
                     raise Refused(f"{name} cannot take traffic")
-            found.traffic = dict(traffic)
+            found.fate = self.update_fates.pop(0) if self.update_fates else Provisioning.SUCCEEDED
+            if found.fate is Provisioning.SUCCEEDED:
+                found.traffic = dict(traffic)
             found.changing_until = self.clock() + timedelta(seconds=20)
 
     def ask(self, endpoint: str, deployment: str, messages: Sequence[Mapping[str, str]]) -> str:

@@ -30,7 +30,7 @@ VERSION: Final = "2024-10-01"
 """Of the workspace, its endpoints, deployments and the region's VM sizes; stable."""
 
 CONNECT_SECONDS: Final = 5
-READ_SECONDS: Final = 30
+READ_SECONDS: Final = 20
 _RETRIES: Final = 1
 _LONGEST_RETRY_AFTER: Final = 2.0
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from shared.cloud.storage import StorageConnection
 
-LEASE_SECONDS: Final = 30
-"""How long a killed holder keeps others out; blob storage allows 15 to 60."""
+LEASE_SECONDS: Final = 60
+"""How long a killed holder keeps others out; blob storage allows 15 to 60. Longer than a look and a change
+in Azure may take together (see `arm`), so that the fence stands until the change is asked for."""
 
 _FOLDER: Final = "endpoints/"
 
@@ -152,6 +153,9 @@ class BlobEndpointStore:
                 try:
                     record, _ = _read(self._container.get_blob_client(name))
                 except Missing:
+                    continue
+                except Refused:
+                    logger.exception("the endpoints' other records go on")
                     continue
                 if record is not None:
                     yield record

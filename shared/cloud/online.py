@@ -7,7 +7,6 @@ before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
@@ -25,7 +24,14 @@ from shared.cloud.online_shapes import (
 from shared.cloud.scoring import Scoring
 from shared.errors import DroptuneError, Missing, Refused, Unavailable
 from shared.runs.naming import TAG
-from shared.runs.ports import Deployment, DeploymentRequest, Endpoint, Message, Provisioning
+from shared.runs.ports import (
+    Deployment,
+    DeploymentRequest,
+    Endpoint,
+    Message,
+    Provisioning,
+    Standing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,23 +39,6 @@ if TYPE_CHECKING:
     from shared.cloud.arm import Arm, Place
 
 LOG_LINES: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """An online endpoint as a listing shows it.
-
-    Attributes:
-        name: Azure's name of it.
-        run: Its ownership tag's value; `None`: it is none of ours.
-        created_at: When it was made, if Azure says so.
-        deleting: Whether its deletion is under way.
-    """
-
-    name: str
-    run: str | None
-    created_at: datetime | None
-    deleting: bool
 
 
 class Online:
@@ -93,7 +82,7 @@ class Online:
             )
 
     def create_endpoint(self, name: str, run: str) -> None:
-        """Begin to make an endpoint with key authentication.
+        """Begin to make an endpoint with key authentication; one of ours that is there is left as it is.
 
         Raises:
             Refused: There is one already that is not ours, or Azure will not make it.
@@ -102,6 +91,7 @@ class Online:
         present = self._arm.find(self._path(name), doing)
         if present is not None:
             _ours(present, doing)
+            return  # making it again would take its traffic and its tag from it
         body = endpoint_body(self._region(), run)
         self._arm.ask("PUT", self._path(name), doing, body=body)
 

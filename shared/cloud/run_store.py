@@ -11,6 +11,7 @@ In the container `runs`:
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from azure.storage.blob import BlobClient, ContainerClient
 
     from shared.cloud.storage import StorageConnection
+
+logger = logging.getLogger(__name__)
 
 _RECORDS: Final = "runs/"
 _ACTIVE: Final = "active/"
@@ -154,6 +157,9 @@ class BlobRunStore:
             try:
                 run, _ = self.load(_id_at(place))
             except Missing:
+                continue
+            except Refused:
+                logger.exception("the other runs go on")
                 continue
             if _place(run) == place:  # of two that made a run at once, one left a wrong time
                 yield run

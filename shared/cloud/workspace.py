@@ -20,7 +20,6 @@ from shared.runs.naming import TAG
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from shared.cloud.online import Standing
     from shared.runs.parameters import Component
     from shared.runs.ports import (
         Deployment,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
         JobRequest,
         Message,
         ModelRequest,
+        Standing,
     )
     from shared.settings import Settings
 

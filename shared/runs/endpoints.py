@@ -32,7 +32,7 @@ class EndpointRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
         manifest: Path of the manifest that claimed it.
         claimed_by: The last run that claimed it.
         owner: The run whose deployment is live, or was when it fell asleep.
-        former: The owner before; it still has to notice.
+        former: Owners before; they still have to notice.
         live: The deployment that holds the traffic.
         scoring_uri: Where it answers.
         rest: Whether it answers.
@@ -47,7 +47,7 @@ class EndpointRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     since: datetime
     idle_after: float
     owner: str | None = None
-    former: str | None = None
+    former: list[str] = []
     live: str | None = None
     scoring_uri: str | None = None
     rest: Rest = Rest.NEVER_SERVED

@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from shared.errors import Missing, StaleRecord
+import msgspec
+
+from shared.errors import DroptuneError, Missing, StaleRecord
 from shared.runs import naming
 from shared.runs.ports import Dropped, Look
 from shared.runs.record import received
@@ -49,7 +51,7 @@ def _existing_or_new(world: World, path: str, content: bytes, etag: str) -> Run:
     while True:
         run_id = naming.run_id(path, content, generation)
         try:
-            run, _ = world.runs.load(run_id)
+            run, version = world.runs.load(run_id)
         except Missing:
             run = received(
                 run_id,
@@ -66,17 +68,33 @@ def _existing_or_new(world: World, path: str, content: bytes, etag: str) -> Run:
                 continue  # somebody else has just made it: look at theirs
             logger.info("%s: %s", run_id, run.why)
             return run
-        if run.etag == etag or not run.is_final:
+        if run.etag == etag:
             return run
-        generation += 1
+        if run.is_final:
+            generation += 1
+            continue
+        # A second drop while the run is on its way is this run's too, also when it is told again later.
+        adopted = msgspec.structs.replace(run, etag=etag)
+        try:
+            world.runs.save(adopted, version)
+        except StaleRecord:
+            continue
+        return adopted
 
 
 def sweep(world: World) -> list[Run]:
     """Make the runs of all manifests whose event was lost; two lists, and nothing read that was seen."""
     seen = set(world.manifests.seen())
     missed = [drop for drop in world.manifests.listed() if drop not in seen]
-    return [
-        run
-        for drop in missed
-        if drop.path.endswith(SUFFIXES) and (run := receive(world, drop.path)) is not None
-    ]
+    made = []
+    for drop in missed:
+        if not drop.path.endswith(SUFFIXES):
+            continue
+        try:
+            run = receive(world, drop.path)
+        except DroptuneError:
+            logger.exception("%s: its run cannot be made now; the others go on", drop.path)
+            continue
+        if run is not None:
+            made.append(run)
+    return made

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from shared.runs import naming
 from shared.runs.endpoints import Rest
-from shared.runs.outcomes import Outcome, Stop, Wait
+from shared.runs.outcomes import Advance, Outcome, Stop, Wait
 from shared.runs.phases import Phase
 from shared.runs.ports import JobState, Provisioning
+from shared.runs.rollout import tell_former
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
@@ -43,6 +46,10 @@ def let_go(run: Run, world: World) -> Outcome:
 def _of_the_job(run: Run, world: World) -> Outcome | None:
     name = naming.job_name(run.id, run.facts.attempt)
     job = world.workspace.job(name)
+    if job is None and run.phase is Phase.PREPARED:
+        assert run.ending is not None
+        if world.now() - run.ending.at < world.pace.appearing:
+            return Wait(world.pace.rollout, f"a submission of job {name} may still be under way")
     if job is None or job.state is not JobState.ACTIVE:
         return None
     world.workspace.cancel_job(name)
@@ -52,13 +59,20 @@ def _of_the_job(run: Run, world: World) -> Outcome | None:
 def _of_the_deployment(run: Run, world: World) -> Outcome | None:
     endpoint = world.workspace.endpoint(run.facts.endpoint or "")
     with world.endpoints.hold(manifest_of(run).endpoint) as held:
+        record = held.record
+        holds_traffic = (
+            record is not None and record.owner == run.id and record.rest is Rest.SERVING
+        )
+        if record is not None and holds_traffic and run.phase in (Phase.DEPLOYING, Phase.WAKING):
+            tell_former(record, world)
+            facts = msgspec.structs.replace(run.facts, scoring_uri=record.scoring_uri)
+            return Advance(Phase.SERVING, "too late to stop it: it has the traffic", facts)
         if endpoint is not None and endpoint.run is not None:
             if endpoint.provisioning in (Provisioning.WORKING, Provisioning.DELETING):
                 return Wait(world.pace.rollout, f"endpoint {endpoint.name} is changing")
             waiting = _without_deployment(run, endpoint, world, held)
             if waiting is not None:
                 return waiting
-        record = held.record
         if record is not None and record.owner == run.id and record.rest is Rest.WAKING:
             held.save(record.silent(Rest.ASLEEP, world.now()))
     return None

@@ -12,6 +12,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
+import msgspec
 import yaml
 from pydantic import (
     BaseModel,
@@ -266,6 +267,16 @@ def _reject(path: str, reason: str, mend: str = "") -> ManifestRejected:
     return ManifestRejected([Problem(path, reason, mend)])
 
 
+def _check_writable(path: str, fields: Any) -> None:
+    """Refuse what could be read but never be written down in a record."""
+    try:
+        msgspec.json.encode(fields)
+    except UnicodeEncodeError as error:
+        raise _reject(path, "holds half of a surrogate pair, which is no character") from error
+    except (TypeError, RecursionError) as error:
+        raise _reject(path, f"holds what JSON cannot say: {error}") from error
+
+
 def parse(path: str, content: bytes) -> dict[str, Any]:
     """The manifest's text as a mapping; JSON or YAML by the path's ending.
 
@@ -295,6 +306,7 @@ def parse(path: str, content: bytes) -> dict[str, Any]:
         raise _reject(path, "is nested too deeply") from error
     except (ValueError, yaml.YAMLError) as error:
         raise _reject(path, str(error)) from error
+    _check_writable(path, fields)
     if not isinstance(fields, dict):
         raise _reject(path, "is not a mapping", 'Write {"name": …, "dataset": …}')
     return fields

@@ -273,6 +273,23 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """An online endpoint as a listing of Azure's shows it.
+
+    Attributes:
+        name: Azure's name of it.
+        run: The value of its tag `droptune_run`; without it, it is none of ours.
+        created_at: When it was made, if Azure says so.
+        deleting: Whether its deletion is under way.
+    """
+
+    name: str
+    run: str | None
+    created_at: datetime | None
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """A deployment as Azure ML reports it. `run` is its ownership tag's value."""
 
@@ -335,6 +352,9 @@ class Workspace(Protocol):
 
     def endpoint(self, name: str) -> Endpoint | None:
         """The endpoint, if there is one."""
+
+    def standing(self) -> Iterator[Standing]:
+        """Every online endpoint of the workspace, ours or not."""
 
     def create_endpoint(self, name: str, run: str) -> None:
         """Begin to make an endpoint with key authentication."""

@@ -34,11 +34,12 @@ def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
     manifest = _checked(run, world, component.inputs)
     model = _foundation_model(manifest, world)
     beat()
-    azure_name = _claim(run, manifest, world)
+    azure_name = _claim(run, manifest, world, finally_=False)
     sequence = manifest.finetune.get("max_seq_length")
     prepared = world.preparation.prepare(
         manifest.dataset, sequence if isinstance(sequence, int) and sequence > 0 else None, beat
     )
+    _claim(run, manifest, world, finally_=True)
     merged = parameters.merge(manifest.finetune, model.defaults, component.inputs)
     facts = msgspec.structs.replace(
         run.facts,
@@ -89,8 +90,11 @@ def _foundation_model(manifest: Manifest, world: World) -> FoundationModel:
         raise ManifestRejected([Problem("model", str(error))]) from error
 
 
-def _claim(run: Run, manifest: Manifest, world: World) -> str:
-    """Claim the endpoint for this manifest, so that no other takes it unasked; returns Azure's name."""
+def _claim(run: Run, manifest: Manifest, world: World, *, finally_: bool) -> str:
+    """Claim the endpoint for this manifest, so that no other takes it unasked; returns Azure's name.
+
+    Another manifest's endpoint is only taken over `finally_`: the data might yet be refused.
+    """
     with world.endpoints.hold(manifest.endpoint) as held:
         record = held.record
         if record is None:
@@ -102,9 +106,8 @@ def _claim(run: Run, manifest: Manifest, world: World) -> str:
                 since=world.now(),
                 idle_after=manifest.idle.after.total_seconds(),
             )
-        elif record.manifest != run.manifest and not (
-            manifest.deploy.take_over or _is_free(record, world)
-        ):
+        is_ours = record.manifest == run.manifest or _is_free(record, run, world)
+        if not (is_ours or manifest.deploy.take_over):
             raise ManifestRejected(
                 [
                     Problem(
@@ -114,18 +117,18 @@ def _claim(run: Run, manifest: Manifest, world: World) -> str:
                     )
                 ]
             )
-        held.save(msgspec.structs.replace(record, manifest=run.manifest, claimed_by=run.id))
+        if is_ours or finally_:
+            held.save(msgspec.structs.replace(record, manifest=run.manifest, claimed_by=run.id))
         return record.azure_name
 
 
-def _is_free(record: EndpointRecord, world: World) -> bool:
-    """Whether the endpoint's claim came to nothing."""
+def _is_free(record: EndpointRecord, run: Run, world: World) -> bool:
+    """Whether the endpoint's claim came to nothing, or its owner came from this manifest."""
     if record.rest is Rest.RETIRED:
         return True
-    if record.rest is not Rest.NEVER_SERVED:
-        return False
+    holder = record.owner or record.claimed_by
     try:
-        claimant, _ = world.runs.load(record.claimed_by)
+        claimant, _ = world.runs.load(holder)
     except Missing:
         return True
-    return claimant.is_final
+    return claimant.manifest == run.manifest or (record.owner is None and claimant.is_final)

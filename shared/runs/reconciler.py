@@ -19,12 +19,20 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from shared.durations import spell
-from shared.errors import Missing, Permanent, Rejected, StaleRecord, Transient
+from shared.errors import (
+    DroptuneError,
+    Missing,
+    Permanent,
+    Rejected,
+    StaleRecord,
+    Transient,
+)
+from shared.runs.fencing import TakenOverError
 from shared.runs.letting_go import let_go
 from shared.runs.outcomes import Outcome, Retry, Stop, Wait
 from shared.runs.phases import CANCELLABLE, RESTING, Phase
 from shared.runs.ports import Look
-from shared.runs.record import Busy, Ending, after, ended_early
+from shared.runs.record import Busy, Ending, Wish, after, ended_early
 from shared.runs.steps import LONG_STEPS, STEPS
 
 if TYPE_CHECKING:
@@ -32,7 +40,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.runs.ports import World
-    from shared.runs.record import Run, Wish
+    from shared.runs.record import Run
 
 MOST_BUGS: Final = 5
 """How often in a row our own code may fail at a run before the run is given up."""
@@ -49,10 +57,6 @@ ORPHANED_AFTER: Final = timedelta(hours=1)
 """A mark may be older than its record by this much, for it is written first."""
 
 logger = logging.getLogger(__name__)
-
-
-class TakenOverError(Exception):
-    """While we worked, somebody else took the run over or called it off. Drop everything."""
 
 
 def look(world: World, message: Look) -> Run | None:
@@ -82,16 +86,32 @@ def _advance(world: World, run: Run, etag: str, *, hinted: bool) -> Run:
             outcome = _attempt(run, world, partial(_step, run, world))
         if hinted and _changes_nothing(run, outcome, now):
             break
-        changed = after(run, outcome, world.now())
-        if changed.phase is Phase.REJECTED:
-            _report(world, changed)
-        etag = world.runs.save(changed, etag)
+        changed, etag = _save(world, run, outcome, etag)
         _log(run, changed)
         run, hinted = changed, False
         if run.due_at is None or run.due_at > world.now():
             break
     _arrange_next_look(world, run, hinted=hinted)
     return run
+
+
+def _save(world: World, run: Run, outcome: Outcome, etag: str) -> tuple[Run, str]:
+    """Write the outcome down. One that cannot be written down is a bug, and counts as such."""
+    try:
+        changed = after(run, outcome, world.now())
+        if changed.phase is Phase.REJECTED:
+            _report(world, changed)
+        return changed, world.runs.save(changed, etag)
+    except DroptuneError:
+        raise
+    except Exception as error:
+        logger.exception("%s: what came of %s cannot be saved", run.id, run.phase)
+        why = f"an error in Droptune itself: {type(error).__name__}: {str(error)!a}"
+        if run.bugs + 1 >= MOST_BUGS and run.ending is None:
+            given_up = after(run, _give_up(world, run, why), world.now())
+            return given_up, world.runs.save(given_up, etag)
+        retried = after(run, Retry(world.pace.longest_pause, why, bug=True), world.now())
+        return retried, world.runs.save(retried, etag)
 
 
 def _step(run: Run, world: World) -> Outcome:
@@ -132,34 +152,48 @@ def _attempt(run: Run, world: World, step: Callable[[], Outcome]) -> Outcome:
     except (Transient, StaleRecord) as error:
         since = run.failing_since or world.now()
         if world.now() - since > world.pace.patience:
-            return _give_up(run, f"gave up after {spell(world.pace.patience)}: {error}")
+            return _give_up(world, run, f"gave up after {spell(world.pace.patience)}: {error}")
         asked = error.retry_after if isinstance(error, Transient) else None
         pause = world.pace.pause(run.failures + 1)
         return Retry(max(pause, asked or pause), str(error))
     except Permanent as error:
-        return _give_up(run, str(error))
+        return _give_up(world, run, str(error))
     except (TakenOverError, KeyboardInterrupt):
         raise
     except Exception as error:
         logger.exception("%s: the step out of %s failed", run.id, run.phase)
         why = f"an error in Droptune itself: {type(error).__name__}: {error}"
         if run.bugs + 1 >= MOST_BUGS:
-            return _give_up(run, why)
+            return _give_up(world, run, why)
         return Retry(world.pace.pause(run.failures + 1), why, bug=True)
 
 
-def _give_up(run: Run, why: str) -> Outcome:
-    """What becomes of a run that cannot go on: never silence, and nothing that bills unseen."""
+def _give_up(world: World, run: Run, why: str) -> Outcome:
+    """What becomes of a run that cannot go on: never silence, and nothing that bills unseen.
+
+    Sleep that was decided on and letting go are never given up, only slowed down: what they delete bills.
+    """
     if run.ending is not None:
-        return Stop(run.ending.phase, f"{run.ending.why}; and could not let go: {why}")
+        return Retry(world.pace.longest_pause, f"{run.ending.why}; not let go of yet: {why}")
     if run.phase in RESTING:
+        if run.wish is Wish.SLEEP:
+            return Retry(world.pace.longest_pause, f"it cannot fall asleep: {why}")
         return Wait(None, why)
     return Stop(Phase.ASLEEP if run.phase is Phase.WAKING else Phase.FAILED, why)
 
 
 def _take_long_step(world: World, run: Run, etag: str) -> tuple[Run, str, Outcome]:
     """Claim the run, work with a beating heart, and give back the record as it then stands."""
-    claimed = _beaten(world, msgspec.structs.replace(run, look=run.look + 1), run.look + 1)
+    # Nobody leaves a mark of work behind but who died in it.
+    deaths = run.bugs + (run.busy is not None)
+    if deaths >= MOST_BUGS:
+        return (
+            run,
+            etag,
+            _give_up(world, run, f"preparing the data ended its worker {deaths} times"),
+        )
+    run = msgspec.structs.replace(run, look=run.look + 1, bugs=deaths)
+    claimed = _beaten(world, run, run.look)
     world.runs.save(claimed, etag)
     assert claimed.due_at is not None
     world.looks.send(Look(run.id, claimed.look), claimed.due_at - world.now())
@@ -198,7 +232,10 @@ def _report(world: World, run: Run) -> None:
         "problems": run.problems,
     }
     encoded = msgspec.json.format(msgspec.json.encode(body), indent=2)
-    world.manifests.report(run.manifest, encoded)
+    try:
+        world.manifests.report(run.manifest, encoded)
+    except Permanent:
+        logger.exception("%s: the report cannot be written; the record has its problems", run.id)
 
 
 def _log(before: Run, run: Run) -> None:
@@ -289,7 +326,7 @@ def cancel(world: World, run_id: str, why: str) -> Run:
     def change(run: Run) -> Run | None:
         if run.phase not in CANCELLABLE or run.ending is not None:
             return None
-        ending = Ending(Phase.CANCELLED, why)
+        ending = Ending(Phase.CANCELLED, why, world.now())
         return msgspec.structs.replace(ended_early(run, ending, world.now()), busy=None)
 
     return _amend(world, run_id, change)

@@ -33,10 +33,11 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """The phase a run is on its way to while what it holds is let go of, and why."""
+    """The phase a run is on its way to while what it holds is let go of; why, and since when."""
 
     phase: Phase
     why: str
+    at: datetime
 
 
 class Busy(msgspec.Struct, frozen=True):
@@ -263,5 +264,5 @@ def after(run: Run, outcome: Outcome, now: datetime) -> Run:
                 facts=run.facts if facts is None else facts,
             )
             if run.ending is None:
-                return ended_early(run, Ending(phase, why), now)
+                return ended_early(run, Ending(phase, why, now), now)
             return moved(run, phase, why, now)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.durations import spell
-from shared.errors import Missing, Refused
+from shared.errors import DroptuneError, Permanent, Refused
 from shared.runs import naming
 from shared.runs.endpoints import Rest
+from shared.runs.fencing import still_wanted
 from shared.runs.outcomes import Advance, Outcome, Stop, Wait
 from shared.runs.phases import Phase
 from shared.runs.ports import DeploymentRequest, Look, Provisioning
@@ -92,6 +93,7 @@ def _stand_up_endpoint(run: Run, world: World) -> Outcome | None:
     if endpoint is not None and endpoint.provisioning is Provisioning.SUCCEEDED:
         return None
     with world.endpoints.hold(manifest_of(run).endpoint) as held:
+        still_wanted(run, world)
         if held.record is not None and _is_newer(held.record, run, world):
             return Stop(Phase.SUPERSEDED, f"the newer run {held.record.owner} has the endpoint")
         held.confirm()
@@ -101,6 +103,10 @@ def _stand_up_endpoint(run: Run, world: World) -> Outcome | None:
         if endpoint.provisioning is Provisioning.FAILED and not endpoint.traffic:
             world.workspace.delete_endpoint(name)
             return Wait(world.pace.rollout, f"endpoint {name} failed and is made again")
+        if endpoint.provisioning is Provisioning.FAILED:
+            # A change of its traffic failed; saying the same again mends it, deleting it would not.
+            world.workspace.set_traffic(name, endpoint.traffic)
+            return Wait(world.pace.rollout, f"endpoint {name} failed and is mended")
     return Wait(world.pace.rollout, f"endpoint {name} is {endpoint.provisioning}")
 
 
@@ -110,6 +116,11 @@ def _stand_up_deployment(run: Run, world: World) -> Outcome | None:
     deployment = world.workspace.deployment(endpoint, name)
     if deployment is None:
         with world.endpoints.hold(manifest.endpoint) as held:
+            still_wanted(run, world)
+            if held.record is not None and _is_newer(held.record, run, world):
+                return Stop(
+                    Phase.SUPERSEDED, f"the newer run {held.record.owner} has the endpoint"
+                )
             held.confirm()
             world.workspace.create_deployment(
                 DeploymentRequest(
@@ -138,7 +149,11 @@ def _stand_up_deployment(run: Run, world: World) -> Outcome | None:
 def _with_logs(run: Run, world: World) -> Facts:
     """The run's facts with the end of its deployment's log, which is gone once it is deleted."""
     name = naming.deployment_name(run.id)
-    tail = world.workspace.logs(run.facts.endpoint or "", name).strip().splitlines()[-LOG_LINES:]
+    try:
+        log = world.workspace.logs(run.facts.endpoint or "", name)
+    except DroptuneError as error:
+        log = f"the log cannot be read: {error}"
+    tail = log.strip().splitlines()[-LOG_LINES:]
     return msgspec.structs.replace(run.facts, logs="\n".join(tail) or None)
 
 
@@ -165,8 +180,8 @@ def _is_newer(record: EndpointRecord, run: Run, world: World) -> bool:
         return False
     try:
         owner, _ = world.runs.load(record.owner)
-    except Missing:
-        return False
+    except Permanent:
+        return False  # gone, or it cannot be read: it claims nothing
     return (owner.received_at, owner.id) > (run.received_at, run.id)
 
 
@@ -174,6 +189,7 @@ def _take_over(run: Run, world: World, facts: Facts, why: str) -> Outcome:
     """All traffic to this run's deployment, then the record; the owner before is told to look."""
     deployment, manifest = naming.deployment_name(run.id), manifest_of(run)
     with world.endpoints.hold(manifest.endpoint) as held:
+        still_wanted(run, world)
         record = held.record
         if record is None or _is_newer(record, run, world):
             return Stop(Phase.SUPERSEDED, "a newer run has the endpoint")
@@ -184,21 +200,36 @@ def _take_over(run: Run, world: World, facts: Facts, why: str) -> Outcome:
             held.confirm()
             world.workspace.set_traffic(endpoint.name, {deployment: 100})
             return Wait(world.pace.rollout, f"traffic goes over to {deployment}", facts)
-        former = record.former if record.owner in (None, run.id) else record.owner
-        held.save(
-            msgspec.structs.replace(
-                record,
-                owner=run.id,
-                former=former,
-                live=deployment,
-                scoring_uri=endpoint.scoring_uri,
-                rest=Rest.SERVING,
-                since=world.now(),
-                idle_after=manifest.idle.after.total_seconds(),
-            )
+        former = [*record.former, *([record.owner] if record.owner else [])]
+        record = msgspec.structs.replace(
+            record,
+            owner=run.id,
+            former=[other for other in dict.fromkeys(former) if _may_stand(other, run, world)],
+            live=deployment,
+            scoring_uri=endpoint.scoring_uri,
+            rest=Rest.SERVING,
+            since=world.now(),
+            idle_after=manifest.idle.after.total_seconds(),
         )
-    if former is not None:
-        world.runs.mark_active(former)
-        world.looks.send(Look(former), world.pace.at_once)
+        held.save(record)
+    tell_former(record, world)
     facts = msgspec.structs.replace(facts, scoring_uri=endpoint.scoring_uri)
     return Advance(Phase.SERVING, f"{why}; {deployment} has the traffic", facts)
+
+
+def _may_stand(other: str, run: Run, world: World) -> bool:
+    """Whether a run that had the endpoint may still have something on it."""
+    if other == run.id:
+        return False
+    try:
+        former, _ = world.runs.load(other)
+    except Permanent:
+        return False
+    return not former.is_final
+
+
+def tell_former(record: EndpointRecord, world: World) -> None:
+    """Have the runs looked at that had the endpoint before: they let go of their deployments."""
+    for run_id in record.former:
+        world.runs.mark_active(run_id)
+        world.looks.send(Look(run_id), world.pace.at_once)

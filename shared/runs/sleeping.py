@@ -9,7 +9,7 @@ from shared.runs import naming
 from shared.runs.endpoints import Rest
 from shared.runs.outcomes import Advance, Outcome, Stop, Wait
 from shared.runs.phases import Phase
-from shared.runs.ports import Provisioning
+from shared.runs.ports import Look, Provisioning
 from shared.runs.record import Wish
 from shared.runs.training import manifest_of
 
@@ -87,13 +87,18 @@ def _fall_asleep(run: Run, manifest: Manifest, world: World) -> Outcome:
 def _why_awake(run: Run, manifest: Manifest, world: World) -> str | None:
     """A reason not to sleep that was not there, or not known, when sleep was asked for."""
     others = [
-        deployment.name
+        deployment
         for deployment in world.workspace.deployments(run.facts.endpoint or "")
         if deployment.name != naming.deployment_name(run.id)
         and deployment.provisioning is not Provisioning.DELETING
     ]
+    for other in others:  # its run may have been forgotten; it is told to look
+        if other.run is not None:
+            world.runs.mark_active(other.run)
+            world.looks.send(Look(other.run), world.pace.at_once)
     if others:
-        return f"it stays awake: {', '.join(others)} is on the endpoint too"
+        names = ", ".join(other.name for other in others)
+        return f"it stays awake: {names} is on the endpoint too"
     used = last_use(run, manifest, world, world.now() - manifest.idle.after)
     return None if used is None else f"it stays awake: it was used at {used:%H:%M:%S}"
 
@@ -120,14 +125,18 @@ def _delete(
 
 def _vanished(run: Run, manifest: Manifest, world: World) -> Outcome:
     """Somebody who asked got no answer: if the deployment is gone, the run is asleep in truth."""
-    deployment = world.workspace.deployment(
-        run.facts.endpoint or "", naming.deployment_name(run.id)
-    )
-    if deployment is not None and deployment.provisioning is not Provisioning.DELETING:
-        return Wait(None, "it serves")
+    name = naming.deployment_name(run.id)
+    endpoint = world.workspace.endpoint(run.facts.endpoint or "")
+    deployment = None if endpoint is None else world.workspace.deployment(endpoint.name, name)
+    if endpoint is not None and deployment is not None:
+        states = {endpoint.provisioning, deployment.provisioning}
+        if states == {Provisioning.SUCCEEDED} and endpoint.traffic.get(name):
+            return Wait(None, "it serves")
+        if Provisioning.WORKING in states:
+            return Wait(world.pace.rollout, "its endpoint is changing")
     with world.endpoints.hold(manifest.endpoint) as held:
         record = held.record
         if record is None or record.owner != run.id:
             return _superseded(record)
         held.save(record.silent(Rest.ASLEEP, world.now()))
-    return Advance(Phase.ASLEEP, "somebody deleted its deployment", run.facts)
+    return Advance(Phase.ASLEEP, "its endpoint does not answer any more", run.facts)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.durations import spell
-from shared.errors import Permanent, Problem
+from shared.errors import Permanent, Problem, Unavailable
 from shared.runs import naming, parameters
+from shared.runs.fencing import still_wanted
 from shared.runs.gate import judge
 from shared.runs.manifest import Manifest
 from shared.runs.outcomes import Advance, Outcome, Stop, Wait
@@ -38,7 +39,9 @@ def prepared(run: Run, world: World) -> Outcome:
             return Wait(
                 world.pace.turn, f"{ahead} runs are ahead; {world.limits.runs} may train at a time"
             )
-        job = world.workspace.submit(_job_request(run, world, name))
+        request = _job_request(run, world, name)
+        still_wanted(run, world)
+        job = world.workspace.submit(request)
     facts = msgspec.structs.replace(run.facts, job=name, job_url=job.url, submitted_at=world.now())
     return Advance(Phase.TRAINING, f"job {name} is submitted", facts)
 
@@ -56,6 +59,8 @@ def _ahead(run: Run, world: World) -> int:
             continue  # a mark without a record, or one that cannot be read: `reconcile` tells
         came_first = (other.received_at, other.id) < (run.received_at, run.id)
         ahead += came_first and other.phase in _BEFORE_TRAINED
+        if ahead >= world.limits.runs:
+            break
     return ahead
 
 
@@ -104,7 +109,7 @@ def training(run: Run, world: World) -> Outcome:
     if job is None:
         if waited < world.pace.appearing:
             return Wait(world.pace.job, f"job {name} is submitted and does not show yet")
-        return Stop(Phase.FAILED, f"job {name} is gone from the workspace")
+        raise Unavailable(f"job {name} does not show in the workspace any more")
     match job.state:
         case JobState.COMPLETED:
             return Advance(Phase.TRAINED, f"job {name} completed", run.facts)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.runs.endpoints import EndpointRecord
+    from shared.runs.ports import Standing
 
 BATCH: Final = 50
 """Most resources that one call of Azure Monitor's batch API measures
@@ -175,23 +176,6 @@ def _decided(
         last_used=candidate.last_used,
         grace=grace,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """An online endpoint as a listing of Azure's shows it.
-
-    Attributes:
-        name: Azure's name of it.
-        run: The value of its tag `droptune_run`; without it, it is none of ours.
-        created_at: When it was made, if Azure says so.
-        deleting: Whether its deletion is under way.
-    """
-
-    name: str
-    run: str | None
-    created_at: datetime | None
-    deleting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from shared.errors import Busy, Denied, Throttled, Unavailable
+from shared.errors import Busy, Denied, Refused, Throttled, Unavailable
 from shared.runs import intake, naming, reconciler
 from shared.runs.endpoints import Rest
 from shared.runs.phases import FINAL, NEXT, RESTING, Phase
@@ -28,6 +28,7 @@ ERRORS = {
     "unavailable": Unavailable("500"),
     "crash": CrashError(),
 }
+PERMANENT = {"denied": Denied("403"), "refused": Refused("400")}
 
 ACTIONS = {
     "drop": st.sampled_from(["first", "second", "second", "wrong"]),
@@ -51,19 +52,24 @@ actions = st.lists(
 )
 # Around which port call (counted) what happens: an error before it, an error after it was done (a lost
 # answer), a crash, or what other instances do at the same time.
-mishaps = st.dictionaries(
-    st.integers(0, 600),
-    st.tuples(
-        st.sampled_from([*ERRORS, "another look", "a timer", "a wish"]),
-        st.sampled_from(["before", "after"]),
-    ),
-    max_size=40,
-)
+MEANWHILE = ["another look", "a timer", "a wish", "a cancel", "a drop"]
+
+
+def plans(*names: str) -> st.SearchStrategy[dict[int, tuple[str, str]]]:
+    when = st.tuples(st.sampled_from(names), st.sampled_from(["before", "after"]))
+    return st.dictionaries(st.integers(0, 600), when, max_size=40)
+
+
+mishaps = plans(*ERRORS, *ERRORS, *PERMANENT, *MEANWHILE, *MEANWHILE)
+passing_mishaps = plans(*ERRORS, "another look", "a timer")
 fates = st.lists(
     st.sampled_from(
         [(JobState.COMPLETED, False)] * 4 + [(JobState.FAILED, True), (JobState.FAILED, False)]
     ),
     max_size=4,
+)
+update_fates = st.lists(
+    st.sampled_from([Provisioning.SUCCEEDED] * 4 + [Provisioning.FAILED]), max_size=6
 )
 deployment_fates = st.lists(
     st.sampled_from([Provisioning.SUCCEEDED] * 3 + [Provisioning.FAILED]), max_size=4
@@ -88,22 +94,27 @@ class Driver:
         if at != when or self.nested:
             return
         del self.plan[self.calls]
-        if what not in ERRORS:
+        if what not in ERRORS | PERMANENT:
             self.nested = True
             try:
                 self._meanwhile(what)
             finally:
                 self.nested = False
         elif not (call == "endpoints.hold" and when == "after" and what != "crash"):
-            raise ERRORS[what]
+            raise (ERRORS | PERMANENT)[what]
 
     def _meanwhile(self, what: str) -> None:
         """What other instances do in the middle of a look."""
         if what == "a timer":
             self.guarded(lambda: reconciler.reconcile(self.sim.world))
             return
+        if what == "a drop":
+            self.play("drop", "second")
+            return
         for run in self.sim.all_runs():
-            if what == "another look":
+            if what == "a cancel":
+                self.guarded(lambda run=run: reconciler.cancel(self.sim.world, run.id, "why not"))
+            elif what == "another look":
                 self.guarded(lambda run=run: reconciler.look(self.sim.world, Look(run.id)))
             else:
                 wanted = Wish.WAKE if run.phase is Phase.ASLEEP else Wish.SLEEP
@@ -115,7 +126,7 @@ class Driver:
         """Run one function invocation; the host survives whatever it raises."""
         try:
             act()
-        except (CrashError, Busy, Throttled, Unavailable):
+        except (CrashError, Busy, Throttled, Unavailable, Denied, Refused):
             event("an invocation failed")
         self.check_always()
 
@@ -160,7 +171,7 @@ class Driver:
     def settle(self) -> None:
         """The world behaves from now on: the timers tick, messages arrive."""
         self.plan.clear()
-        for _ in range(400):
+        for _ in range(1500):
             self.guarded(lambda: intake.sweep(self.sim.world))
             self.guarded(lambda: reconciler.reconcile(self.sim.world))
             self.deliver("all")
@@ -193,6 +204,13 @@ class Driver:
             assert run.why
             if run.is_final:
                 assert not sim.workspace.live_jobs(run.id)
+        sim.workspace._tidy()
+        ended = {run.id for run in sim.all_runs() if run.is_final}
+        assert not [d for d in sim.workspace.made.values() if d.run in ended]
+        for record in sim.endpoints.records.values():
+            if record.rest in (Rest.SERVING, Rest.WAKING, Rest.ASLEEP):
+                assert record.owner is not None
+                assert sim.run(record.owner).phase.value == record.rest.value
         serving = [run for run in sim.all_runs() if run.phase is Phase.SERVING]
         sim.workspace._tidy()
         record = sim.endpoints.records.get("chat")
@@ -213,12 +231,19 @@ class Driver:
 @settings(
     max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
-@given(schedule=actions, plan=mishaps, jobs=fates, deployments=deployment_fates)
-def test_every_schedule_converges(schedule, plan, jobs, deployments):
+@given(
+    schedule=actions,
+    plan=mishaps,
+    jobs=fates,
+    deployments=deployment_fates,
+    updates=update_fates,
+)
+def test_every_schedule_converges(schedule, plan, jobs, deployments, updates):
     """Any order of events, losses, errors and crashes ends at rest, with nothing twice and nothing left."""
     driver = Driver(dict(plan))
     driver.sim.workspace.fates = list(jobs)
     driver.sim.workspace.deployment_fates = list(deployments)
+    driver.sim.workspace.update_fates = list(updates)
     for action, argument in [("drop", "first"), *schedule]:
         driver.play(action, argument)
     driver.settle()
@@ -228,7 +253,7 @@ def test_every_schedule_converges(schedule, plan, jobs, deployments):
 
 
 @settings(max_examples=60, deadline=None)
-@given(plan=mishaps)
+@given(plan=passing_mishaps)
 def test_without_permanent_faults_the_run_serves(plan):
     """Passing faults cost time and never the run: one drop ends in one serving deployment."""
     driver = Driver(dict(plan))

@@ -9,13 +9,13 @@ import pytest
 
 from shared.errors import Throttled
 from shared.runs.endpoints import EndpointRecord, Rest
+from shared.runs.ports import Standing
 from shared.serving.idle import (
     Candidate,
     Decision,
     Idle,
     InUse,
     Measured,
-    Standing,
     Unknown,
     decide,
     orphans,

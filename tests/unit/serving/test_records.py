@@ -14,7 +14,7 @@ from shared.runs.phases import Phase
 from shared.runs.record import Wish
 from shared.serving.directory import Resting, Target
 from shared.serving.records import Records
-from shared.serving.retiring import retire_idle
+from shared.serving.retiring import delete_orphans, retire_idle
 from tests.worlds import Simulation
 
 
@@ -103,3 +103,16 @@ async def test_every_endpoint_is_listed_with_its_rest(sim):
     """Sleeping models are models too."""
     (listed,) = await records(sim).models()
     assert (listed.model, listed.rest) == ("chat", Rest.SERVING)
+
+
+def test_only_old_endpoints_of_ours_that_no_run_owns_are_deleted(sim):
+    """What serves, what is young and what is not ours stays."""
+    serving = sim.azure_name("chat")
+    sim.workspace.create_endpoint("somebody-elses", None)
+    sim.workspace.create_endpoint("left-behind", "chat-0000000000-g1")
+    assert delete_orphans(sim.world) == []
+    sim.clock.advance(timedelta(hours=2))
+    assert delete_orphans(sim.world) == ["left-behind"]
+    sim.clock.advance(timedelta(hours=1))
+    sim.workspace._tidy()
+    assert set(sim.workspace.endpoints) == {serving, "somebody-elses"}
