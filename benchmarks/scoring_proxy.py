@@ -329,7 +329,7 @@ def installed(stack: ExitStack) -> Path:
     return venv
 
 
-def run(seconds: float = 5, connections: int = 32, venv: str | None = None) -> list[Measure]:
+def measures(seconds: float, connections: int, venv: str | None) -> list[Measure]:
     """Measure every way there is, one after the other.
 
     Args:
@@ -352,9 +352,9 @@ def run(seconds: float = 5, connections: int = 32, venv: str | None = None) -> l
     return found
 
 
-def table(measures: list[Measure]) -> str:
+def table(found: list[Measure]) -> str:
     """The figures as lines for a terminal."""
-    by_name = {found.name: found for found in measures}
+    by_name = {each.name: each for each in found}
     ours, direct = by_name["droptune"], by_name["direct"]
     lines = [
         (
@@ -362,14 +362,20 @@ def table(measures: list[Measure]) -> str:
             f"{'droptune is':>14}{'by CPU':>10}"
         )
     ]
-    for found in measures:
-        added = found.alone_ms - direct.alone_ms
-        ratio, by_cpu = ours.per_second / found.per_second, found.cpu_ms / ours.cpu_ms
+    for each in found:
+        added = each.alone_ms - direct.alone_ms
+        ratio, by_cpu = ours.per_second / each.per_second, each.cpu_ms / ours.cpu_ms
         lines.append(
-            f"{found.name:10}{found.per_second:12,.0f}{found.alone_ms:10.2f}{added:10.2f}"
-            f"{found.cpu_ms:13.3f}{ratio:12.2f} x{by_cpu:8.2f} x"
+            f"{each.name:10}{each.per_second:12,.0f}{each.alone_ms:10.2f}{added:10.2f}"
+            f"{each.cpu_ms:13.3f}{ratio:12.2f} x{by_cpu:8.2f} x"
         )
     return "\n".join(lines)
+
+
+def run(seconds: float = 5, connections: int = 32, venv: str | None = None) -> None:
+    """Measure and print the table (see `measures`)."""
+    print(f"{connections} connections, {os.cpu_count()} cores, 1 worker each")
+    print(table(measures(seconds, connections, venv)))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -389,8 +395,7 @@ def main(arguments: list[str] | None = None) -> None:
     if given.role in roles:
         asyncio.run(serve(roles[given.role]()))
         return
-    print(f"{given.connections} connections, {os.cpu_count()} cores, 1 worker each")
-    print(table(run(given.seconds, given.connections, given.litellm)))
+    run(given.seconds, given.connections, given.litellm)
 
 
 if __name__ == "__main__":
