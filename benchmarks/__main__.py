@@ -9,7 +9,7 @@ BENCHMARKS = {
     "cold_start": "importing the app, against importing the packages it is made of",
     "functions_host": "requests through the local Functions host, against none",
     "data_preparation": "rows to files, against the notebook's way",
-    "scoring_proxy": "requests through the proxy, against LiteLLM and no proxy",
+    "scoring_proxy": "requests through the proxy, against none and against httpx",
 }
 
 
