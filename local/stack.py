@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from filelock import FileLock, Timeout
 
-from local import containers, environment, kept, topics
+from local import containers, environment, kept, topics, tracking_database
 from local.azurite import Azurite
 from local.certificates import ensure_certificates
 from local.ports import is_free
@@ -217,9 +217,15 @@ class Stack:
 
     def _mlflow(self) -> Service:
         folder, port = self.state / "mlflow", self.kept.ports["mlflow"]
+
+        def prepare() -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            if tracking_database.discard_unfinished(folder):
+                self._tell("MLflow had been killed while it made its database; it begins again")
+
         command: list[str | Path | int] = [
             *(TRAINING / "mlflow", "server", "--host", "127.0.0.1", "--port", port),
-            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+            *("--backend-store-uri", f"sqlite:///{folder / tracking_database.NAME}"),
             *("--artifacts-destination", folder / "artifacts", "--workers", 1),
         ]
         return Service(
@@ -227,7 +233,8 @@ class Stack:
             command=self._command(MLFLOW, command),
             log=self._log(MLFLOW),
             ready=self._asks(f"http://127.0.0.1:{port}/health"),
-            prepare=lambda: folder.mkdir(parents=True, exist_ok=True),
+            prepare=prepare,
+            settle=lambda: tracking_database.note_made(folder),
             awaited=False,  # the slowest to start; the control plane waits for it before a job
             environment={
                 "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -23,6 +23,7 @@ LONGEST_FIRST = ("loop", "compute", "wire", "host", "stack")
 """The folders whose tests start processes; a file of these last would leave the other worker idle."""
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let `pytest -n` share work by file, beginning with what takes longest.
 
