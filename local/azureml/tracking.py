@@ -30,7 +30,7 @@ KIND = "tracking-run"
 JOB_TAG = "azureml.jobName"
 _ID_KEYS = frozenset({"run_id", "run_uuid", "runId", "runUuid"})
 _ID_TAGS = frozenset({"mlflow.rootRunId", "mlflow.parentRunId"})
-_TRIES = 120
+_TRIES = 240
 """Half a second apart: the server needs a quarter of a minute to start, more when all is busy."""
 
 
