@@ -35,7 +35,7 @@ up: install ## Run the whole stack until Ctrl-C
 	$(BIN)/python -m local up
 
 test: install ## Run every test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=15
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15
 
 check: $(VENV)/.installed ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .

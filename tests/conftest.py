@@ -23,13 +23,8 @@ LONGEST_FIRST = ("loop", "compute", "wire", "host", "stack")
 """The folders whose tests start processes; a file of these last would leave the other worker idle."""
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let `pytest -n` share work by file, beginning with what takes longest.
-
-    A file stays on one worker, so that its fixtures are made once; a test that says otherwise by a mark
-    of its own (`xdist_group`) is taken at its word.
-    """
+    """Let `pytest -n --dist loadfile` hand out the files that take longest first."""
 
     def rank(item: pytest.Item) -> int:
         folder = item.path.relative_to(TESTS).parts[0]
@@ -37,10 +32,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONGEST_FIRST.index(folder) if known else len(LONGEST_FIRST)
 
     items.sort(key=rank)
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            file = item.path.relative_to(TESTS).as_posix()
-            item.add_marker(pytest.mark.xdist_group(file))
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 from local.stack import Stack
 from tests.loop.droptune import SMALL, Droptune
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("one stack")]
+pytestmark = pytest.mark.timeout(600)
 
 ROOT = Path(__file__).parents[2]
 

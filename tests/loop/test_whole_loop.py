@@ -10,7 +10,7 @@ import pytest
 
 from tests.loop.droptune import SMALL, Droptune, eventually
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("one stack")]
+pytestmark = pytest.mark.timeout(600)
 
 PHASES = [
     "received",

@@ -1,13 +1,9 @@
-"""Whatever is killed in whatever phase: started again, the run ends as if nothing had happened."""
+"""What the tests that kill share: killing in each phase, and what must hold at the end."""
 
 from __future__ import annotations
 
-import pytest
-
 from tests.loop.conftest import KillableStack
 from tests.loop.droptune import SMALL, Droptune
-
-pytestmark = pytest.mark.timeout(900)
 
 KILLED_IN = ["received", "prepared", "training", "trained", "approved", "registered", "deploying"]
 
@@ -48,24 +44,3 @@ def check_it_answers(droptune: Droptune) -> None:
             model="velora", messages=[{"role": "user", "content": "Are you open on Sunday?"}]
         )
     assert answer.choices[0].message.content
-
-
-@pytest.mark.xdist_group("the host is killed")
-def test_the_host_may_be_killed_in_every_phase(killable: KillableStack, sdk):
-    """SIGKILL of the Functions host, as often as the run is seen to move."""
-    droptune, run = kill_in_each_phase(killable, killable.kill_host)
-    check_nothing_is_twice(killable, sdk, run)
-    check_it_answers(droptune)
-
-
-@pytest.mark.xdist_group("the stack is killed")
-def test_the_whole_stack_may_be_killed_in_every_phase(killable: KillableStack, sdk):
-    """SIGKILL of every process at once, then a new start on the same state."""
-
-    def kill() -> None:
-        killable.kill()
-        killable.start()
-
-    droptune, run = kill_in_each_phase(killable, kill)
-    check_nothing_is_twice(killable, sdk, run)
-    check_it_answers(droptune)
