@@ -7,10 +7,10 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import Missing
+from shared.errors import Busy, Missing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class MemorySource:
@@ -47,6 +47,7 @@ class MemorySink:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.parts: dict[str, bytes] = {}
         self.log: list[str] = []
         self.failing: str | None = None
 
@@ -66,6 +67,30 @@ class MemorySink:
             raise OSError("the disk is full")
         self.files[name] = b"".join(blocks)
         self.log.append(name)
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        content = self.read(name)
+        for start in range(0, len(content), 7):  # no multiple of anything
+            yield content[start : start + 7]
+
+    @contextmanager
+    def write_part(self, name: str, receipt: list[str]) -> Iterator[Callable[[bytes], None]]:
+        def write(block: bytes) -> None:
+            receipt.append(f"{name}-{len(self.parts)}")
+            self.parts[receipt[-1]] = block
+
+        yield write
+
+    def join(self, name: str, receipts: Sequence[Sequence[str]]) -> None:
+        wanted = [block for receipt in receipts for block in receipt]
+        if any(block not in self.parts for block in wanted):
+            raise Busy(name)
+        self.files[name] = b"".join(self.parts[block] for block in wanted)
+        self.log.append(name)
+
+    def remove(self, folder: str) -> None:
+        for name in [name for name in self.files if name.startswith(f"{folder}/")]:
+            del self.files[name]
 
     def address(self, name: str) -> str:
         return f"memory://{name}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from shared.data.rows import Example
 
 SPLITS = ("train", "validation", "test")
-_DROPPED = "dropped.jsonl"
+DROPPED_FILE = "dropped.jsonl"
 _EXCERPT = 200
 _SHOWN_EXAMPLES = 3
 _SHOWN_CHARACTERS = 500
@@ -47,13 +47,15 @@ class Outputs:
     """
 
     def __init__(
-        self, files: dict[str, LinesFile], options: Options, carved: Sequence[str]
+        self,
+        files: dict[str, LinesFile],
+        options: Options,
+        carved: Sequence[str],
+        *,
+        settled: bool = False,
     ) -> None:
         self._files = files
-        fractions = {"test": options.test_fraction, "validation": options.validation_fraction}
-        self._carving = (
-            Carving({split: fractions[split] for split in sorted(carved)}) if carved else None
-        )
+        self._carving = carving(options, carved, settled=settled) if carved else None
         self._encode = msgspec.json.Encoder().encode
         self._prompts = 0
         self.tallies = {split: SplitTally(options.token_limit) for split in SPLITS}
@@ -93,6 +95,12 @@ class Outputs:
             self._prompts += 1
 
 
+def carving(options: Options, carved: Sequence[str], *, settled: bool = False) -> Carving:
+    """Deals train's rows out to the splits `carved`."""
+    fractions = {"test": options.test_fraction, "validation": options.validation_fraction}
+    return Carving({split: fractions[split] for split in sorted(carved)}, settled=settled)
+
+
 @contextmanager
 def outputs_in(sink: Sink, options: Options, carved: Sequence[str]) -> Iterator[Outputs]:
     """Open all files; they become visible when the context ends without an exception.
@@ -103,7 +111,7 @@ def outputs_in(sink: Sink, options: Options, carved: Sequence[str]) -> Iterator[
         carved: The splits that train's rows are dealt out to.
     """
     names = {split: f"{split}.jsonl" for split in SPLITS}
-    names |= {"dropped": _DROPPED, "prompts": PROMPTS_FILE}
+    names |= {"dropped": DROPPED_FILE, "prompts": PROMPTS_FILE}
     with ExitStack() as stack:
         files = {key: stack.enter_context(lines_file(sink, name)) for key, name in names.items()}
         outputs = Outputs(files, options, carved)

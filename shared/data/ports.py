@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
 
@@ -60,4 +60,34 @@ class Sink(Protocol):
 
     def address(self, name: str) -> str:
         """The file's address as a training job is given it, e.g. `azureml://datastores/…/train.jsonl`."""
+        ...
+
+
+class PartSink(Sink, Protocol):
+    """A sink whose files several processes write together, each a part."""
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """A file's bytes in order, read lazily. Raises `shared.errors.Missing` if it is not there."""
+        ...
+
+    def write_part(
+        self, name: str, receipt: list[str]
+    ) -> AbstractContextManager[Callable[[bytes], None]]:
+        """Stream a part of a file: call what the context gives with each block.
+
+        Nothing is visible under `name` until `join` is given the part's `receipt`, which is filled here and complete
+        when the context ends. A part that is written twice is two parts; each receipt stands for its own bytes.
+        """
+        ...
+
+    def join(self, name: str, receipts: Sequence[Sequence[str]]) -> None:
+        """Make the file of these parts, in this order, visible at once; doing it twice changes nothing.
+
+        Raises:
+            shared.errors.Busy: Somebody else wrote the file since, and the parts are gone.
+        """
+        ...
+
+    def remove(self, folder: str) -> None:
+        """Remove every file whose name begins with `folder/`."""
         ...

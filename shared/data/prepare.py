@@ -11,23 +11,24 @@ import hashlib
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shared.data.options import Options
 from shared.data.outputs import SPLITS, outputs_in
-from shared.data.report import FoundProblem, Report, by_reason
+from shared.data.report import FoundProblem, Report, most_frequent_first
 from shared.data.selection import Progress, Selection
+from shared.data.shares import in_order
 from shared.data.verdict import judge, missing_sources
 from shared.errors import DataRejected, Missing, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from shared.data.outputs import Outputs
     from shared.data.ports import Sink, Source
-    from shared.data.reasons import Reason
+    from shared.data.report import InputReport, SplitReport
+    from shared.data.verdict import FirstExamples
 
 __all__ = ["Options", "Prepared", "Progress", "fingerprint", "prepare"]
 
@@ -112,15 +113,25 @@ def prepare(
             rejected again without reading anything.
     """
     key = fingerprint(sources, options)
-    report = _found(sink, key) or _write(sources, sink, options, key, on_progress)
+    report = finished(sink, key) or alone(sources, sink, options, key, on_progress)
+    return accepted(report, sink)
+
+
+def accepted(report: Report, sink: Sink) -> Prepared:
+    """The dataset that a finished preparation's report tells of.
+
+    Raises:
+        DataRejected: It is not fit to train on.
+    """
     if report.problems:
         raise DataRejected(
             Problem(found.place, found.reason, found.mend) for found in report.problems
         )
-    return Prepared(key, {split: sink.address(f"{split}.jsonl") for split in SPLITS}, report)
+    files = {split: sink.address(f"{split}.jsonl") for split in SPLITS}
+    return Prepared(report.fingerprint, files, report)
 
 
-def _found(sink: Sink, key: str) -> Report | None:
+def finished(sink: Sink, key: str) -> Report | None:
     """The report of a finished preparation; not one that is broken or of something else."""
     if not sink.exists(REPORT_FILE):
         return None
@@ -131,46 +142,74 @@ def _found(sink: Sink, key: str) -> Report | None:
     return report if report.fingerprint == key else None
 
 
-def _write(
+def carved_from_train(sources: Mapping[str, Sequence[Source]]) -> list[str]:
+    """The splits that the dataset does not have."""
+    return [split for split in SPLITS if split not in sources]
+
+
+def alone(
     sources: Mapping[str, Sequence[Source]],
     sink: Sink,
     options: Options,
     key: str,
     on_progress: Callable[[Progress], None],
 ) -> Report:
+    """Prepare it all in this process; returns what became of it, fit to train on or not."""
     started = time.monotonic()
-    carved = [split for split in SPLITS if split not in sources]
-    with outputs_in(sink, options, carved) as outputs:
+    with outputs_in(sink, options, carved_from_train(sources)) as outputs:
         selection = Selection(outputs, options, on_progress)
-        # Held-out rows first, so that a row of train is known to be one of them when it comes.
-        for split in reversed(SPLITS):
-            for source in sorted(sources.get(split, ()), key=lambda source: source.identity):
-                if not selection.hopeless:
-                    selection.read(split, source)
-    report = _report(selection, outputs, options, key, time.monotonic() - started)
-    problems = judge(report, options, selection.first_examples)
+        for split, source in in_order(sources):
+            if not selection.hopeless:
+                selection.read(split, source)
+    findings = Findings(
+        inputs={split: tally.report() for split, tally in selection.inputs.items()},
+        splits={split: tally.report() for split, tally in outputs.tallies.items()},
+        first_examples=selection.first_examples,
+        shown=outputs.shown,
+        complete=not selection.hopeless,
+    )
+    return conclude(findings, sink, options, key, time.monotonic() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is known once all rows are read.
+
+    Attributes:
+        inputs: Counts of what was read, by split.
+        splits: Counts of what was written, by split.
+        first_examples: The first refused rows of each reason.
+        shown: The first few examples of train, long texts cut.
+        complete: Whether all was read.
+    """
+
+    inputs: Mapping[str, InputReport]
+    splits: Mapping[str, SplitReport]
+    first_examples: FirstExamples
+    shown: list[Any]
+    complete: bool
+
+
+def conclude(findings: Findings, sink: Sink, options: Options, key: str, seconds: float) -> Report:
+    """Judge what was found and write the report, which says that all the rest is there."""
+    dropped: Counter[str] = Counter()
+    for given in findings.inputs.values():
+        dropped.update(given.dropped)
+    report = Report(
+        fingerprint=key,
+        version=VERSION,
+        options=asdict(options),
+        inputs=dict(findings.inputs),
+        splits=dict(findings.splits),
+        dropped=most_frequent_first(dropped),
+        complete=findings.complete,
+        problems=[],
+        examples=findings.shown,
+        seconds=round(seconds, 3),
+    )
+    problems = judge(report, options, findings.first_examples)
     kept = [FoundProblem(problem.place, problem.reason, problem.mend) for problem in problems]
     report = msgspec.structs.replace(report, problems=kept)
     with sink.write(REPORT_FILE) as write:
         write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return report
-
-
-def _report(
-    selection: Selection, outputs: Outputs, options: Options, key: str, seconds: float
-) -> Report:
-    dropped: Counter[Reason] = Counter()
-    for tally in selection.inputs.values():
-        dropped.update(tally.dropped)
-    return Report(
-        fingerprint=key,
-        version=VERSION,
-        options=asdict(options),
-        inputs={split: tally.report() for split, tally in selection.inputs.items()},
-        splits={split: tally.report() for split, tally in outputs.tallies.items()},
-        dropped=by_reason(dropped),
-        complete=not selection.hopeless,
-        problems=[],
-        examples=outputs.shown,
-        seconds=round(seconds, 3),
-    )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shared.data.reasons import Reason
     from shared.data.rows import Example
 
@@ -32,6 +34,17 @@ class InputReport(msgspec.Struct, frozen=True, kw_only=True):
     blank: int
     not_selected: int
     dropped: dict[str, int]
+
+    def __add__(self, other: InputReport) -> InputReport:
+        """What was read for both."""
+        return InputReport(
+            sources=[*self.sources, *other.sources],
+            bytes=self.bytes + other.bytes,
+            rows=self.rows + other.rows,
+            blank=self.blank + other.blank,
+            not_selected=self.not_selected + other.not_selected,
+            dropped=most_frequent_first(_summed(self.dropped, other.dropped)),
+        )
 
 
 class SplitReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +78,24 @@ class SplitReport(msgspec.Struct, frozen=True, kw_only=True):
     truncated: int | None
     trimmed: int
     with_tools: int
+
+    def __add__(self, other: SplitReport) -> SplitReport:
+        """What was written for both, under the same options."""
+        limited = self.truncated is not None or other.truncated is not None
+        histogram = _summed(self.histogram, other.histogram)
+        return SplitReport(
+            rows=self.rows + other.rows,
+            bytes=self.bytes + other.bytes,
+            turns=self.turns + other.turns,
+            roles=_summed(self.roles, other.roles),
+            characters=self.characters + other.characters,
+            tokens=self.tokens + other.tokens,
+            histogram={bound: histogram[bound] for bound in sorted(histogram, key=int)},
+            longest=max(self.longest, other.longest),
+            truncated=(self.truncated or 0) + (other.truncated or 0) if limited else None,
+            trimmed=self.trimmed + other.trimmed,
+            with_tools=self.with_tools + other.with_tools,
+        )
 
 
 class FoundProblem(msgspec.Struct, frozen=True):
@@ -138,7 +169,7 @@ class InputTally:
             rows=self.rows,
             blank=self.blank,
             not_selected=self.not_selected,
-            dropped=by_reason(self.dropped),
+            dropped=most_frequent_first(self.dropped),
         )
 
 
@@ -206,9 +237,10 @@ class SplitTally:
         )
 
 
-def by_reason(counts: Counter[Reason]) -> dict[str, int]:
+def most_frequent_first(counts: Mapping[Any, int]) -> dict[str, int]:
     """Counts by the reason's code, the most frequent first."""
-    return {
-        reason.value: count
-        for reason, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    }
+    return {str(key): counts[key] for key in sorted(counts, key=lambda key: (-counts[key], key))}
+
+
+def _summed(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
+    return {key: left.get(key, 0) + right.get(key, 0) for key in [*left, *right]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from shared.data.lines import lines_of
 from shared.data.reasons import Reason, Refusal
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from shared.data.options import Options
-    from shared.data.outputs import Outputs
     from shared.data.ports import Source
 
 #: Seconds between two calls of `on_progress`, and refused rows between two looks at the clock.
@@ -27,6 +26,11 @@ _REFUSALS_A_LOOK = 1024
 #: might be far.
 PATIENCE = 100_000
 _HOPELESS = 0.5
+
+
+def bearable(options: Options) -> float:
+    """The share of refused rows up to which reading on has a use."""
+    return max(_HOPELESS, options.max_dropped_fraction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,24 @@ class Progress:
     dropped: int
 
 
+class Taker(Protocol):
+    """Where selected rows go: `shared.data.outputs.Outputs`, or whoever only counts them."""
+
+    def place(self, split: str, digest: bytes, example: Example) -> None:
+        """Take an example that is new."""
+
+    def drop(self, split: str, source: str, number: int, line: bytes, refusal: Refusal) -> None:
+        """Take a refused row."""
+
+
 class Selection:
     """Reads sources, one after the other, into outputs.
+
+    Args:
+        outputs: Where rows go.
+        options: How the dataset is prepared.
+        on_progress: Told how far it is.
+        gives_up: Whether to stop at data that is hopeless.
 
     Attributes:
         inputs: Counts of what was read, by split.
@@ -58,7 +78,12 @@ class Selection:
     """
 
     def __init__(
-        self, outputs: Outputs, options: Options, on_progress: Callable[[Progress], None]
+        self,
+        outputs: Taker,
+        options: Options,
+        on_progress: Callable[[Progress], None],
+        *,
+        gives_up: bool = True,
     ) -> None:
         self._outputs = outputs
         self._options = options
@@ -66,11 +91,16 @@ class Selection:
         self._next_look = 0.0
         self._read_row = Reader().read
         self._sampling = Sampling(options.percent, options.seed)
+        self._gives_up = gives_up
         self._seen: dict[str, DigestSet] = {}
         self._dropped = 0
         self.inputs: dict[str, InputTally] = {}
         self.hopeless = False
         self.first_examples = FirstExamples()
+
+    def know(self, split: str, seen: DigestSet) -> None:
+        """Count these rows as read before; to be told before the split's first source is read."""
+        self._seen[split] = seen
 
     def read(self, split: str, source: Source) -> None:
         """Take in one source; stops as soon as the data is hopeless.
@@ -146,10 +176,9 @@ class Selection:
         self.first_examples.add(refusal.reason, f"{source} line {number}", refusal.detail)
         if self._dropped % _REFUSALS_A_LOOK == 0:
             self._look(split, source)
-            if self._dropped >= PATIENCE:
-                bearable = max(_HOPELESS, self._options.max_dropped_fraction)
+            if self._gives_up and self._dropped >= PATIENCE:
                 rows = sum(given.rows - given.not_selected for given in self.inputs.values())
-                self.hopeless = self._dropped > bearable * rows
+                self.hopeless = self._dropped > bearable(self._options) * rows
 
     def _look(self, split: str, source: str, *, at_once: bool = False) -> None:
         """Tell how far we are, if the last time is a while ago."""

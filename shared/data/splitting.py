@@ -75,20 +75,21 @@ class Carving:
 
     Args:
         fractions: For each missing split the share of train's rows that it gets.
+        settled: Whether rows that were dealt elsewhere gave each of them one already.
     """
 
-    def __init__(self, fractions: Mapping[str, float]) -> None:
+    def __init__(self, fractions: Mapping[str, float], *, settled: bool = False) -> None:
         self._bounds: list[tuple[int, str]] = []
         share = 0.0
         for split, fraction in fractions.items():
             share += fraction
             self._bounds.append((int(share * _WHOLE), split))
-        self._empty = set(fractions)
+        self._empty = set() if settled else set(fractions)
         self._held: list[tuple[bytes, Example]] = []
 
     def deal(self, digest: bytes, example: Example) -> Iterator[tuple[str, Example]]:
         """Where this row goes, unless it is held back, and which held rows are free now."""
-        split = self._split(digest)
+        split = self.split_of(digest)
         if split != "train":
             self._empty.discard(split)
             yield split, example
@@ -113,7 +114,8 @@ class Carving:
             yield "train", example
         self._held.clear()
 
-    def _split(self, digest: bytes) -> str:
+    def split_of(self, digest: bytes) -> str:
+        """The split that the digest draws: a carved one, or train."""
         place = int.from_bytes(digest[8:])
         for bound, split in self._bounds:
             if place < bound:

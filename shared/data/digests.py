@@ -1,0 +1,105 @@
+"""The digests of a share's rows, written for the other nodes: what they need to know of rows that they do not read.
+
+A file of digests is 16 bytes for each row that is new in its share, in the order of the rows. What matters of other
+shares' digests is only which of them stand in one's own share as well, so a node holds its own and streams the rest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.data.splitting import Carving, DigestSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from shared.data.reasons import Refusal
+    from shared.data.rows import Example
+
+SIZE = 16
+_BLOCK = 1 << 20
+
+
+class DigestFile:
+    """Gathers digests to blocks worth sending."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+        self._waiting = bytearray()
+
+    def add(self, digest: bytes) -> None:
+        """Append one."""
+        self._waiting += digest
+        if len(self._waiting) >= _BLOCK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on what was gathered."""
+        if self._waiting:
+            self._write(bytes(self._waiting))
+            self._waiting.clear()
+
+
+class DigestTaker:
+    """`shared.data.selection.Taker` that keeps the digests of what it is given, and nothing else."""
+
+    def __init__(self, files: dict[str, DigestFile]) -> None:
+        self._files = files
+
+    def place(self, split: str, digest: bytes, _example: Example) -> None:
+        """Note a row that is new in this share."""
+        self._files[split].add(digest)
+
+    def drop(
+        self, _split: str, _source: str, _number: int, _line: bytes, _refusal: Refusal
+    ) -> None:
+        """A refused row is told of in the second pass."""
+
+
+def digests_in(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The digests of a file that comes in blocks of any length."""
+    rest = b""
+    for block in blocks:
+        whole = rest + block if rest else block
+        end = len(whole) - len(whole) % SIZE
+        for start in range(0, end, SIZE):
+            yield whole[start : start + SIZE]
+        rest = whole[end:]
+
+
+def among(digests: Iterable[bytes], own: DigestSet) -> DigestSet:
+    """Those of `digests` that are in `own`."""
+    known = DigestSet()
+    for digest in digests:
+        if digest in own:
+            known.add(digest)
+    return known
+
+
+def settles(
+    train: Iterable[bytes],
+    held_out: Callable[[], Iterable[bytes]],
+    carved: Sequence[str],
+    carving: Carving,
+) -> set[str]:
+    """Which carved splits get a row from these.
+
+    Args:
+        train: Digests of train.
+        held_out: Gives the digests of the splits that are not carved; their rows are no rows of train.
+        carved: The splits that train's rows are dealt out to.
+        carving: Deals them.
+    """
+    drawn: dict[str, set[bytes]] = {split: set() for split in carved}
+    some_are_held_out = any(True for _ in held_out())
+    for digest in train:
+        split = carving.split_of(digest)
+        if split in drawn:
+            drawn[split].add(digest)
+            if not some_are_held_out and all(drawn.values()):
+                break
+    if some_are_held_out:
+        for digest in held_out():
+            for found in drawn.values():
+                found.discard(digest)
+    return {split for split, found in drawn.items() if found}

@@ -1,0 +1,326 @@
+"""One dataset prepared by several nodes, byte for byte as one node alone prepares it.
+
+Each node reads a contiguous share of the files, twice. The first pass writes the digests of the share's rows; when
+all have done that, each knows which of its rows stand in an earlier share or in a split held out, and the second pass
+writes the share's part of every file. Rank 0 then joins the parts in the order of the shares and writes the report,
+last. What a node leaves behind before that lies in a folder of the job and looks like nothing finished.
+
+Two things depend on more than a row and its digest, and are kept exact by not sharing them:
+
+- A split that is carved from train must get a row. While one is still empty, rows are held back, so the shares up to
+  the one in which the last of them gets its first row are read by one node.
+- Data of which nearly everything is refused is given up early. If that might have happened, rank 0 reads alone.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from functools import reduce
+from itertools import chain
+from operator import add
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from shared.data.digests import DigestFile, DigestTaker, among, digests_in, settles
+from shared.data.outputs import DROPPED_FILE, SPLITS, Outputs, carving
+from shared.data.prepare import Findings, alone, carved_from_train, conclude, finished
+from shared.data.prompts import MOST_PROMPTS, PROMPTS_FILE
+from shared.data.reasons import Reason
+from shared.data.report import InputReport, SplitReport
+from shared.data.selection import PATIENCE, Selection, bearable
+from shared.data.splitting import DigestSet
+from shared.data.verdict import FirstExamples
+from shared.data.writing import LinesFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from shared.data.options import Options
+    from shared.data.ports import PartSink, Source
+    from shared.data.report import Report
+    from shared.data.selection import Progress
+    from shared.data.shares import Share
+
+_JOINED = {split: f"{split}.jsonl" for split in SPLITS} | {"dropped": DROPPED_FILE}
+_SHOWN = 3
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node's second pass leaves for rank 0.
+
+    Attributes:
+        receipts: The node's part of each file, as `PartSink.join` takes it.
+        prompts: Its lines of `prompts.jsonl`.
+        inputs: What was read, by split.
+        splits: What was written, by split.
+        refused: The first refused rows of each reason: place and detail.
+        shown: The first few examples of train.
+        course: Rows refused and rows read so far, after each block of input.
+    """
+
+    receipts: dict[str, list[str]]
+    prompts: bytes
+    inputs: dict[str, InputReport]
+    splits: dict[str, SplitReport]
+    refused: dict[str, list[tuple[str, str]]]
+    shown: list[Any]
+    course: list[tuple[int, int]]
+
+    @property
+    def dropped(self) -> int:
+        """Rows refused."""
+        return self.course[-1][0] if self.course else 0
+
+    @property
+    def rows(self) -> int:
+        """Rows read that were asked for."""
+        return self.course[-1][1] if self.course else 0
+
+
+class ShardedPreparation:
+    """The two passes and the joining, each to be called when the one before is done everywhere.
+
+    Args:
+        sources: By split, as for `prepare`.
+        shares: The sources in the order of reading, cut into one share for each node.
+        sink: The folder that belongs to the fingerprint.
+        options: How the dataset is prepared.
+        key: The fingerprint.
+        folder: The job's own folder in the sink; another one for another job or number of shares.
+        on_progress: Told how far this node is.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Sequence[Source]],
+        shares: Sequence[Share],
+        sink: PartSink,
+        options: Options,
+        *,
+        key: str,
+        folder: str,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._sources = sources
+        self._shares = shares
+        self._sink = sink
+        self._options = options
+        self._key = key
+        self._folder = folder
+        self._on_progress = on_progress
+        self._carved = carved_from_train(sources)
+        self._started = time.monotonic()
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes have a share."""
+        return len(self._shares)
+
+    def has_read(self, rank: int) -> bool:
+        """Whether the node's first pass is done."""
+        return self._sink.exists(self._name(rank, "read"))
+
+    def has_written(self, rank: int) -> bool:
+        """Whether the node's second pass is done."""
+        return self._sink.exists(self._name(rank, "part.json"))
+
+    def read(self, rank: int) -> None:
+        """The first pass; one that is done already is not done again."""
+        if self.has_read(rank):
+            return
+        with ExitStack() as stack:
+            files = {
+                split: DigestFile(
+                    stack.enter_context(self._sink.write(self._digests(rank, split)))
+                )
+                for split in SPLITS
+            }
+            selection = Selection(
+                DigestTaker(files), self._options, self._on_progress, gives_up=False
+            )
+            for split, source in self._shares[rank]:
+                selection.read(split, source)
+            for file in files.values():
+                file.flush()
+        with self._sink.write(self._name(rank, "read")):
+            pass
+
+    def write(self, rank: int) -> None:
+        """The second pass, once every node has done its first; not done again either."""
+        if self.has_written(rank):
+            return
+        first = self._first()
+        receipts: dict[str, list[str]] = {key: [] for key in _JOINED}
+        prompts: list[bytes] = []
+        course: list[tuple[int, int]] = []
+        with ExitStack() as stack:
+            files = {
+                key: LinesFile(stack.enter_context(self._sink.write_part(name, receipts[key])))
+                for key, name in _JOINED.items()
+            }
+            files["prompts"] = LinesFile(prompts.append)
+            outputs = Outputs(files, self._options, self._carved, settled=rank > first)
+            selection = Selection(outputs, self._options, self._on_progress, gives_up=False)
+            for split, source in self._own(rank, first, selection):
+                selection.read(split, _Watched(source, lambda: course.append(_count(selection))))
+                course.append(_count(selection))
+            outputs.finish()
+            for file in files.values():
+                file.flush()
+        part = Part(
+            receipts=receipts,
+            prompts=b"".join(prompts),
+            inputs={split: tally.report() for split, tally in selection.inputs.items()},
+            splits={split: tally.report() for split, tally in outputs.tallies.items()},
+            refused={
+                reason.value: kept for reason, kept in selection.first_examples.by_reason.items()
+            },
+            shown=outputs.shown,
+            course=course,
+        )
+        with self._sink.write(self._name(rank, "part.json")) as write:
+            write(msgspec.json.encode(part))
+
+    def join(self) -> Report:
+        """Put the parts together, once every node has done its second pass; rank 0 does it."""
+        report = finished(self._sink, self._key)
+        if report is not None:
+            return report
+        parts = [
+            msgspec.json.decode(self._sink.read(self._name(rank, "part.json")), type=Part)
+            for rank in range(self.nodes)
+        ]
+        if may_be_hopeless(parts, self._options):
+            report = alone(self._sources, self._sink, self._options, self._key, self._on_progress)
+        else:
+            report = self._joined(parts)
+        self._sink.remove(self._folder)
+        return report
+
+    def _joined(self, parts: Sequence[Part]) -> Report:
+        for key, name in _JOINED.items():
+            self._sink.join(name, [part.receipts[key] for part in parts])
+        prompts = b"".join(part.prompts for part in parts).splitlines(keepends=True)
+        with self._sink.write(PROMPTS_FILE) as write:
+            write(b"".join(prompts[:MOST_PROMPTS]))
+        return conclude(
+            findings_of(parts),
+            self._sink,
+            self._options,
+            self._key,
+            time.monotonic() - self._started,
+        )
+
+    def _own(self, rank: int, first: int, selection: Selection) -> Share:
+        """What this node writes, with `selection` told of the rows before."""
+        if rank < first:
+            return ()
+        if rank == first:
+            return tuple(chain.from_iterable(self._shares[: first + 1]))
+        own = DigestSet()
+        for split in SPLITS:
+            for digest in self._digests_of(rank, split):
+                own.add(digest)
+        # Splits are read one after the other, so of those that this share comes before nothing is known yet.
+        for split in reversed(SPLITS):
+            earlier = chain.from_iterable(self._digests_of(other, split) for other in range(rank))
+            selection.know(split, among(earlier, own))
+        return self._shares[rank]
+
+    def _first(self) -> int:
+        """The share with which the last carved split gets its first row: up to it, one node writes."""
+        if not self._carved:
+            return 0
+        empty, dealt = set(self._carved), carving(self._options, self._carved)
+        given = [split for split in SPLITS if split not in self._carved and split != "train"]
+        for rank in range(self.nodes):
+            empty -= settles(
+                self._digests_of(rank, "train"),
+                lambda: chain.from_iterable(
+                    self._digests_of(other, split)
+                    for split in given
+                    for other in range(self.nodes)
+                ),
+                self._carved,
+                dealt,
+            )
+            if not empty:
+                return rank
+        return self.nodes - 1
+
+    def _digests_of(self, rank: int, split: str) -> Iterator[bytes]:
+        return digests_in(self._sink.blocks(self._digests(rank, split)))
+
+    def _digests(self, rank: int, split: str) -> str:
+        return self._name(rank, f"{split}.digests")
+
+    def _name(self, rank: int, what: str) -> str:
+        return f"{self._folder}/{rank:04d}-{what}"
+
+
+class _Watched:
+    """A source that tells when the rows of the block before are done with."""
+
+    def __init__(self, source: Source, tell: Callable[[], None]) -> None:
+        self._source = source
+        self._tell = tell
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    @property
+    def identity(self) -> str:
+        return self._source.identity
+
+    def blocks(self) -> Iterator[bytes]:
+        for block in self._source.blocks():
+            self._tell()
+            yield block
+
+
+def _count(selection: Selection) -> tuple[int, int]:
+    given = selection.inputs.values()
+    dropped = sum(sum(tally.dropped.values()) for tally in given)
+    return dropped, sum(tally.rows - tally.not_selected for tally in given)
+
+
+def may_be_hopeless(parts: Sequence[Part], options: Options) -> bool:
+    """Whether one node alone, reading in this order, could have given up.
+
+    It looks after some refused rows only, and here it is known how things stood after each block; so a block in
+    which it could have been is taken for one in which it was.
+    """
+    most = bearable(options)
+    dropped = rows = 0
+    for part in parts:
+        before = 0
+        for dropped_now, rows_now in part.course:
+            refused = dropped + dropped_now
+            if refused >= PATIENCE and refused > most * (rows + before):
+                return True
+            before = rows_now
+        dropped, rows = dropped + part.dropped, rows + part.rows
+    return False
+
+
+def findings_of(parts: Sequence[Part]) -> Findings:
+    """What all parts together found."""
+    examples = FirstExamples()
+    for part in parts:
+        for reason, kept in part.refused.items():
+            for place, detail in kept:
+                examples.add(Reason(reason), place, detail)
+    inputs: dict[str, InputReport] = {}
+    for part in parts:
+        for split, given in part.inputs.items():
+            inputs[split] = inputs[split] + given if split in inputs else given
+    return Findings(
+        inputs=inputs,
+        splits={split: reduce(add, (part.splits[split] for part in parts)) for split in SPLITS},
+        first_examples=examples,
+        shown=list(chain.from_iterable(part.shown for part in parts))[:_SHOWN],
+        complete=True,
+    )
