@@ -7,8 +7,8 @@ last. What a node leaves behind before that lies in a folder of the job and look
 
 Two things depend on more than a row and its digest, and are kept exact by not sharing them:
 
-- A split that is carved from train must get a row. While one is still empty, rows are held back, so the shares up to
-  the one in which the last of them gets its first row are read by one node.
+- A split that is carved from train must get a row. While one is still empty, rows are held back, so the shares of
+  train up to the one in which the last of them gets its first row are written by one node.
 - Data of which nearly everything is refused is given up early. If that might have happened, rank 0 reads alone.
 """
 
@@ -151,7 +151,7 @@ class ShardedPreparation:
         """The second pass, once every node has done its first; not done again either."""
         if self.has_written(rank):
             return
-        first = self._first()
+        group, settled = self._group(rank)
         receipts: dict[str, list[str]] = {key: [] for key in _JOINED}
         prompts: list[bytes] = []
         course: list[tuple[int, int]] = []
@@ -161,9 +161,10 @@ class ShardedPreparation:
                 for key, name in _JOINED.items()
             }
             files["prompts"] = LinesFile(prompts.append)
-            outputs = Outputs(files, self._options, self._carved, settled=rank > first)
+            outputs = Outputs(files, self._options, self._carved, settled=settled)
             selection = Selection(outputs, self._options, self._on_progress, gives_up=False)
-            for split, source in self._own(rank, first, selection):
+            self._tell(selection, group)
+            for split, source in chain.from_iterable(self._shares[share] for share in group):
                 selection.read(split, _Watched(source, lambda: course.append(_count(selection))))
                 course.append(_count(selection))
             outputs.finish()
@@ -213,45 +214,52 @@ class ShardedPreparation:
             time.monotonic() - self._started,
         )
 
-    def _own(self, rank: int, first: int, selection: Selection) -> Share:
-        """What this node writes, with `selection` told of the rows before."""
-        if rank < first:
-            return ()
-        if rank == first:
-            return tuple(chain.from_iterable(self._shares[: first + 1]))
+    def _tell(self, selection: Selection, group: range) -> None:
+        """Tell which rows of these shares stand in earlier ones, too."""
+        if not group.start:
+            return
         own = DigestSet()
         for split in SPLITS:
-            for digest in self._digests_of(rank, split):
+            for digest in self._digests_of(group, split):
                 own.add(digest)
-        # Splits are read one after the other, so of those that this share comes before nothing is known yet.
+        # Splits are read one after the other, so of those that come after this share nothing is known yet.
         for split in reversed(SPLITS):
-            earlier = chain.from_iterable(self._digests_of(other, split) for other in range(rank))
-            selection.know(split, among(earlier, own))
-        return self._shares[rank]
+            selection.know(split, among(self._digests_of(range(group.start), split), own))
 
-    def _first(self) -> int:
-        """The share with which the last carved split gets its first row: up to it, one node writes."""
+    def _group(self, rank: int) -> tuple[range, bool]:
+        """The shares that this node writes, and whether every carved split has a row before them."""
+        alone = range(rank, rank + 1)
         if not self._carved:
-            return 0
+            return alone, True
+        with_train = [
+            number
+            for number, share in enumerate(self._shares)
+            if any(split == "train" for split, _ in share)
+        ]
+        last = self._settling(with_train)
+        if rank == last:
+            return range(with_train[0], rank + 1), False
+        return (range(0) if with_train[0] <= rank < last else alone), rank > last
+
+    def _settling(self, with_train: Sequence[int]) -> int:
+        """The share in which the last carved split gets its first row; the last share if none does."""
         empty, dealt = set(self._carved), carving(self._options, self._carved)
         given = [split for split in SPLITS if split not in self._carved and split != "train"]
-        for rank in range(self.nodes):
+        everywhere = range(self.nodes)
+        for rank in with_train:
             empty -= settles(
-                self._digests_of(rank, "train"),
-                lambda: chain.from_iterable(
-                    self._digests_of(other, split)
-                    for split in given
-                    for other in range(self.nodes)
-                ),
+                self._digests_of(range(rank, rank + 1), "train"),
+                lambda: chain.from_iterable(self._digests_of(everywhere, s) for s in given),
                 self._carved,
                 dealt,
             )
             if not empty:
                 return rank
-        return self.nodes - 1
+        return with_train[-1]
 
-    def _digests_of(self, rank: int, split: str) -> Iterator[bytes]:
-        return digests_in(self._sink.blocks(self._digests(rank, split)))
+    def _digests_of(self, shares: range, split: str) -> Iterator[bytes]:
+        for share in shares:
+            yield from digests_in(self._sink.blocks(self._digests(share, split)))
 
     def _digests(self, rank: int, split: str) -> str:
         return self._name(rank, f"{split}.digests")
