@@ -21,6 +21,7 @@ from shared.runs.endpoints import EndpointRecord
 from shared.runs.limits import Limits, Pace
 from shared.runs.parameters import Component, Input
 from shared.runs.ports import (
+    DataPlan,
     Deployment,
     Dropped,
     Endpoint,
@@ -239,11 +240,25 @@ class MemoryManifests:
             self.reports[f"{path}.errors.json"] = body
 
 
+_PREPARED = PreparedData(
+    "f00d",
+    {name: f"azureml://{name}" for name in ("train", "validation", "test")},
+    {"train": 20, "validation": 20, "test": 20},
+    1,
+)
+
+
 @dataclass
 class MemoryPreparation:
     faults: Faults
     missing: list[Any] = field(default_factory=list)
     refusal: Exception | None = None
+    bytes: int = 1000
+    sources: int = 3
+    source_version: str = "f00d"
+    plans: dict[str, str] = field(default_factory=dict)
+    reports: Callable[[], set[str]] = set
+    """Fingerprints of what jobs have prepared by now."""
 
     def problems(self, dataset: Any) -> list[Any]:
         del dataset
@@ -252,11 +267,35 @@ class MemoryPreparation:
     def prepare(self, dataset: Any, max_seq_length: Any, beat: Callable[[], None]) -> PreparedData:
         del dataset, max_seq_length
         with self.faults.around("preparation.prepare"):
+            assert self.bytes <= LIMITS.in_function, "too much for a function"
             beat()
             if self.refusal is not None:
                 raise self.refusal
-            splits = {name: f"azureml://{name}" for name in ("train", "validation", "test")}
-            return PreparedData("f00d", splits, dict.fromkeys(splits, 20), 1)
+            return _PREPARED
+
+    def size(self, dataset: Any) -> int:
+        del dataset
+        with self.faults.around("preparation.size"):
+            return self.bytes
+
+    def fingerprint(self, dataset: Any, max_seq_length: Any) -> str:
+        del dataset, max_seq_length
+        with self.faults.around("preparation.fingerprint"):
+            return self.source_version
+
+    def plan(self, dataset: Any, max_seq_length: Any, job: str, nodes: int) -> DataPlan:
+        del dataset, max_seq_length
+        with self.faults.around("preparation.plan"):
+            self.plans[job] = self.source_version
+            return DataPlan(self.source_version, min(nodes, self.sources))
+
+    def finished(self, fingerprint: str, job: str | None = None) -> PreparedData | None:
+        with self.faults.around("preparation.finished"):
+            if job is not None and self.refusal is not None:
+                raise self.refusal
+            if fingerprint not in self.reports():
+                return None
+            return replace(_PREPARED, fingerprint=fingerprint)
 
     def prompts(self, fingerprint: str, count: int) -> list[list[dict[str, str]]]:
         del fingerprint
@@ -302,6 +341,8 @@ class SimulatedWorkspace:
     place: str = "sub/group/ws"
     metrics_of_jobs: Mapping[str, float] = field(default_factory=lambda: {"eval_loss": 1.0})
     fates: list[tuple[JobState, bool]] = field(default_factory=list)
+    data_fates: list[tuple[JobState, bool]] = field(default_factory=list)
+    data_jobs: dict[str, Any] = field(default_factory=dict)
     deployment_fates: list[Provisioning] = field(default_factory=list)
     update_fates: list[Provisioning] = field(default_factory=list)
     answer: str | None = "an answer"
@@ -358,6 +399,27 @@ class SimulatedWorkspace:
                     request.run, self.clock() + self.job_takes, fate, again
                 )
             return self._seen(request.name)
+
+    def submit_data_job(self, request: Any) -> Job:
+        with self.faults.around("workspace.submit_data_job"):
+            if request.name not in self.jobs:
+                assert not self.live_jobs(request.run), "two live jobs of one run"
+                fate, again = (
+                    self.data_fates.pop(0) if self.data_fates else (JobState.COMPLETED, False)
+                )
+                self.jobs[request.name] = FakeJob(
+                    request.run, self.clock() + self.job_takes, fate, again
+                )
+                self.data_jobs[request.name] = request
+            return self._seen(request.name)
+
+    def prepared(self) -> set[str]:
+        """Fingerprints of what jobs that completed were to prepare."""
+        return {
+            request.fingerprint
+            for name, request in self.data_jobs.items()
+            if self._job_state(self.jobs[name]) is JobState.COMPLETED
+        }
 
     def cancel_job(self, name: str) -> None:
         with self.faults.around("workspace.cancel_job"):
@@ -531,6 +593,7 @@ class Simulation:
         self.manifests = MemoryManifests(self.faults)
         self.preparation = MemoryPreparation(self.faults)
         self.workspace = SimulatedWorkspace(self.faults, self.clock)
+        self.preparation.reports = self.workspace.prepared
         self.uses = MemoryUses()
         self.world = World(
             runs=self.runs,

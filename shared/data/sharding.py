@@ -228,9 +228,9 @@ class ShardedPreparation:
 
     def _group(self, rank: int) -> tuple[range, bool]:
         """The shares that this node writes, and whether every carved split has a row before them."""
-        alone = range(rank, rank + 1)
+        own = range(rank, rank + 1)
         if not self._carved:
-            return alone, True
+            return own, True
         with_train = [
             number
             for number, share in enumerate(self._shares)
@@ -239,7 +239,7 @@ class ShardedPreparation:
         last = self._settling(with_train)
         if rank == last:
             return range(with_train[0], rank + 1), False
-        return (range(0) if with_train[0] <= rank < last else alone), rank > last
+        return (range(0) if with_train[0] <= rank < last else own), rank > last
 
     def _settling(self, with_train: Sequence[int]) -> int:
         """The share in which the last carved split gets its first row; the last share if none does."""

@@ -1,7 +1,7 @@
 """On the way to an end: whatever costs money or stands in another's way is let go of first.
 
-A job that still trains is cancelled, a deployment without traffic deleted, an endpoint that serves nobody
-deleted. Only then does the run end, so that an ended run never leaves anything behind that bills.
+A job that still trains or prepares data is cancelled, a deployment without traffic deleted, an endpoint that
+serves nobody deleted. Only then does the run end, so that an ended run never leaves anything behind that bills.
 """
 
 from __future__ import annotations
@@ -36,17 +36,22 @@ def let_go(run: Run, world: World) -> Outcome:
     """Let go of the next thing that the run holds; `Stop` when there is nothing left."""
     assert run.ending is not None
     waiting: Outcome | None = None
-    if run.phase in _MAY_TRAIN:
-        waiting = _of_the_job(run, world)
+    if run.phase is Phase.RECEIVED and run.facts.data_job is not None:
+        waiting = _of_job(
+            run.facts.data_job, run, world, appears=run.facts.data_submitted_at is None
+        )
+    elif run.phase in _MAY_TRAIN:
+        name = naming.job_name(run.id, run.facts.attempt)
+        waiting = _of_job(name, run, world, appears=run.phase is Phase.PREPARED)
     elif run.phase in _MAY_STAND:
         waiting = _of_the_deployment(run, world)
     return waiting or Stop(run.ending.phase, run.ending.why)
 
 
-def _of_the_job(run: Run, world: World) -> Outcome | None:
-    name = naming.job_name(run.id, run.facts.attempt)
+def _of_job(name: str, run: Run, world: World, *, appears: bool) -> Outcome | None:
+    """Cancel the job. One that is not there may still appear, while somebody is about to submit it."""
     job = world.workspace.job(name)
-    if job is None and run.phase is Phase.PREPARED:
+    if job is None and appears:
         assert run.ending is not None
         if world.now() - run.ending.at < world.pace.appearing:
             return Wait(world.pace.rollout, f"a submission of job {name} may still be under way")

@@ -28,7 +28,9 @@ class Limits:
         nodes: Most nodes of a training job.
         instances: Most instances of a deployment.
         runs: Most runs that train at the same time.
-        attempts: Most training attempts of one run.
+        attempts: Most training attempts of one run; as many jobs may try to prepare its data.
+        in_function: Most bytes of sources that are prepared in a function; more is a job's work.
+        preparing_nodes: Most nodes of a job that prepares data.
     """
 
     registries: Collection[str]
@@ -37,6 +39,8 @@ class Limits:
     instances: int
     runs: int
     attempts: int
+    in_function: int = 2 * 10**9
+    preparing_nodes: int = 4
 
     def problems(self, manifest: Manifest) -> list[Problem]:
         """Everything in `manifest` that asks for more than is allowed."""
@@ -86,6 +90,7 @@ class Pace:
         patience: After failing for this long without a break, a run is given up.
         appearing: How long a resource just made may still be missing from reads.
         training: Longest time a job may take before its run is given up.
+        preparing: Longest time a job may take to prepare data before its run is given up.
         rolling_out: Longest time a rollout or a wake may take.
     """
 
@@ -99,6 +104,7 @@ class Pace:
     patience: timedelta = timedelta(hours=6)
     appearing: timedelta = timedelta(minutes=5)
     training: timedelta = timedelta(days=7)
+    preparing: timedelta = timedelta(days=1)
     rolling_out: timedelta = timedelta(hours=2)
 
     @property

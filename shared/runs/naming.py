@@ -18,7 +18,7 @@ TAG = "droptune_run"
 
 _HASH = 10
 _SLUG = 30
-_JOB = re.compile(r"^(?P<run>[a-z][a-z0-9-]*-[0-9a-f]{10}-g[0-9]+)-a[0-9]+$")
+_JOB = re.compile(r"^(?P<run>[a-z][a-z0-9-]*-[0-9a-f]{10}-g[0-9]+)-[ad][0-9]+$")
 
 
 def slug(text: str, limit: int = _SLUG) -> str:
@@ -56,6 +56,11 @@ def _short(run: str) -> str:
 def job_name(run: str, attempt: int) -> str:
     """Azure ML's name of the job of one training attempt."""
     return f"{run}-a{attempt}"
+
+
+def data_job_name(run: str, attempt: int) -> str:
+    """Azure ML's name of the job that prepares the data, of one attempt at it."""
+    return f"{run}-d{attempt}"
 
 
 def run_of_job(job: str) -> str | None:

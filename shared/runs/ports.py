@@ -171,6 +171,19 @@ class PreparedData:
     dropped: int
 
 
+@dataclass(frozen=True, slots=True)
+class DataPlan:
+    """What a job is to prepare, written down where the job reads it.
+
+    Attributes:
+        fingerprint: Names the data.
+        nodes: How many nodes have a share of the sources.
+    """
+
+    fingerprint: str
+    nodes: int
+
+
 class Preparation(Protocol):
     """Rows to files."""
 
@@ -184,6 +197,22 @@ class Preparation(Protocol):
 
         Raises:
             DataRejected: The rows are not fit to train on.
+        """
+
+    def size(self, dataset: Dataset) -> int:
+        """Bytes of all sources as they lie."""
+
+    def fingerprint(self, dataset: Dataset, max_seq_length: int | None) -> str:
+        """Names the data that these sources, as they are now, and these options make."""
+
+    def plan(self, dataset: Dataset, max_seq_length: int | None, job: str, nodes: int) -> DataPlan:
+        """Write down for the job of this name what it is to prepare, on at most so many nodes."""
+
+    def finished(self, fingerprint: str, job: str | None = None) -> PreparedData | None:
+        """The data of this fingerprint, if somebody has prepared it; `None` if nobody has.
+
+        Raises:
+            DataRejected: The rows are not fit to train on, or `job` could not read them.
         """
 
     def prompts(self, fingerprint: str, count: int) -> list[list[Message]]:
@@ -217,6 +246,19 @@ class JobRequest:
     nodes: int
     gpus: int
     lineage: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DataJobRequest:
+    """A job to submit that prepares data by its plan. It is given up after `at_most`."""
+
+    name: str
+    display_name: str
+    experiment: str
+    run: str
+    fingerprint: str
+    nodes: int
+    at_most: timedelta
 
 
 class JobState(StrEnum):
@@ -337,6 +379,9 @@ class Workspace(Protocol):
 
     def submit(self, request: JobRequest) -> Job:
         """Submit the job. A job of this name that is there already is returned as it is."""
+
+    def submit_data_job(self, request: DataJobRequest) -> Job:
+        """Submit a job that prepares data; likewise. `job` and `cancel_job` know it by its name."""
 
     def cancel_job(self, name: str) -> None:
         """Begin to cancel the job; nothing happens if it has ended."""

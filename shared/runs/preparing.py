@@ -15,6 +15,8 @@ from shared.runs import naming, parameters
 from shared.runs.endpoints import EndpointRecord, Rest
 from shared.runs.outcomes import Advance, Outcome
 from shared.runs.phases import Phase
+from shared.runs.ports import PreparedData
+from shared.runs.preparing_by_job import data_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
-    """Check the manifest, claim its endpoint and prepare its data. Long: beats while it works.
+    """Check the manifest, claim its endpoint and have its data prepared. Long: beats while it works.
 
     Raises:
         Rejected: With every problem found.
@@ -36,9 +38,10 @@ def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
     beat()
     azure_name = _claim(run, manifest, world, finally_=False)
     sequence = manifest.finetune.get("max_seq_length")
-    prepared = world.preparation.prepare(
-        manifest.dataset, sequence if isinstance(sequence, int) and sequence > 0 else None, beat
-    )
+    length = sequence if isinstance(sequence, int) and sequence > 0 else None
+    prepared = data_of(run, manifest, length, world, beat)
+    if not isinstance(prepared, PreparedData):
+        return prepared
     _claim(run, manifest, world, finally_=True)
     merged = parameters.merge(manifest.finetune, model.defaults, component.inputs)
     facts = msgspec.structs.replace(

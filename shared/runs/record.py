@@ -70,6 +70,12 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         notes: What a person should know about how the parameters came to be.
         foundation_model: Asset id of the exact model version that is tuned.
         component: Asset id of the exact pipeline component version.
+        data_job: Azure ML's name of the job that prepares the data, if that is more than a function does. It is noted
+            before the job is submitted, so that it is let go of whatever happens in between.
+        data_attempt: Number of the attempt at that job that counts, from 1.
+        data_job_url: Where a person can watch it.
+        data_fingerprint: What it prepares.
+        data_submitted_at: When it was submitted.
         fingerprint: Names the prepared data.
         splits: Address of each prepared file: `train`, `validation`, `test`.
         rows: Number of rows in each split.
@@ -93,6 +99,11 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     notes: list[str] = []
     foundation_model: str | None = None
     component: str | None = None
+    data_job: str | None = None
+    data_attempt: int = 1
+    data_job_url: str | None = None
+    data_fingerprint: str | None = None
+    data_submitted_at: datetime | None = None
     fingerprint: str | None = None
     splits: dict[str, str] = {}
     rows: dict[str, int] = {}

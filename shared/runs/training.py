@@ -34,7 +34,7 @@ def prepared(run: Run, world: World) -> Outcome:
     name = naming.job_name(run.id, run.facts.attempt)
     job = world.workspace.job(name)
     if job is None:
-        ahead = _ahead(run, world)
+        ahead = runs_ahead(run, world)
         if ahead >= world.limits.runs:
             return Wait(
                 world.pace.turn, f"{ahead} runs are ahead; {world.limits.runs} may train at a time"
@@ -46,8 +46,8 @@ def prepared(run: Run, world: World) -> Outcome:
     return Advance(Phase.TRAINING, f"job {name} is submitted", facts)
 
 
-def _ahead(run: Run, world: World) -> int:
-    """How many runs that have yet to finish training came before this one.
+def runs_ahead(run: Run, world: World) -> int:
+    """How many runs that have yet to finish training came before this one; so many machines are spoken for.
 
     Who came first decides, so that any two that ask at the same time agree on who waits.
     """

@@ -16,7 +16,7 @@ from shared.runs.endpoints import Rest
 from shared.runs.phases import FINAL, NEXT, RESTING, Phase
 from shared.runs.ports import JobState, Look, Provisioning
 from shared.runs.record import Wish
-from tests.worlds import CrashError, Simulation
+from tests.worlds import LIMITS, CrashError, Simulation
 
 FIRST = json.dumps({"name": "chat", "dataset": {"files": ["a.jsonl"]}}).encode()
 SECOND = json.dumps({"name": "chat", "dataset": {"files": ["b.jsonl"]}}).encode()
@@ -68,6 +68,8 @@ fates = st.lists(
     ),
     max_size=4,
 )
+sizes = st.sampled_from([1000, LIMITS.in_function, LIMITS.in_function + 1, 10**12])
+"""Bytes of data: the last two are a job's work."""
 update_fates = st.lists(
     st.sampled_from([Provisioning.SUCCEEDED] * 4 + [Provisioning.FAILED]), max_size=6
 )
@@ -188,10 +190,16 @@ class Driver:
         """What must hold at every moment, not only in the end."""
         sim = self.sim
         for run in sim.all_runs():
-            jobs = [name for name, job in sim.workspace.jobs.items() if job.run == run.id]
             assert len(sim.workspace.live_jobs(run.id)) <= 1
-            assert jobs == [naming.job_name(run.id, n + 1) for n in range(len(jobs))]
-            assert len(jobs) <= sim.world.limits.attempts
+            for kind in (naming.data_job_name, naming.job_name):
+                jobs = [
+                    name
+                    for name, job in sim.workspace.jobs.items()
+                    if job.run == run.id
+                    and (name in sim.workspace.data_jobs) is (kind is naming.data_job_name)
+                ]
+                assert jobs == [kind(run.id, n + 1) for n in range(len(jobs))]
+                assert len(jobs) <= sim.world.limits.attempts
             assert list(sim.workspace.models.values()).count(run.id) <= 1
             phases = [entry.to for entry in run.timeline]
             assert all(to in NEXT[origin] for origin, to in itertools.pairwise(phases))
@@ -237,10 +245,14 @@ class Driver:
     jobs=fates,
     deployments=deployment_fates,
     updates=update_fates,
+    size=sizes,
+    data_jobs=fates,
 )
-def test_every_schedule_converges(schedule, plan, jobs, deployments, updates):
+def test_every_schedule_converges(*, schedule, plan, jobs, deployments, updates, size, data_jobs):
     """Any order of events, losses, errors and crashes ends at rest, with nothing twice and nothing left."""
     driver = Driver(dict(plan))
+    driver.sim.preparation.bytes = size
+    driver.sim.workspace.data_fates = list(data_jobs)
     driver.sim.workspace.fates = list(jobs)
     driver.sim.workspace.deployment_fates = list(deployments)
     driver.sim.workspace.update_fates = list(updates)
@@ -253,16 +265,19 @@ def test_every_schedule_converges(schedule, plan, jobs, deployments, updates):
 
 
 @settings(max_examples=60, deadline=None)
-@given(plan=passing_mishaps)
-def test_without_permanent_faults_the_run_serves(plan):
+@given(plan=passing_mishaps, size=sizes)
+def test_without_permanent_faults_the_run_serves(plan, size):
     """Passing faults cost time and never the run: one drop ends in one serving deployment."""
     driver = Driver(dict(plan))
+    driver.sim.preparation.bytes = size
     driver.play("drop", "first")
     driver.settle()
     driver.check_at_rest()
     (run,) = driver.sim.all_runs()
     assert run.phase is Phase.SERVING, run.why
-    assert len(driver.sim.workspace.jobs) == len(driver.sim.workspace.models) == 1
+    assert len(driver.sim.workspace.models) == 1
+    assert len(driver.sim.workspace.data_jobs) == (size > LIMITS.in_function)
+    assert len(driver.sim.workspace.jobs) == 1 + (size > LIMITS.in_function)
 
 
 def test_a_permanent_error_while_training_cancels_the_job():

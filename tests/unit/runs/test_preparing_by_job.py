@@ -1,0 +1,188 @@
+"""Data that is too much for a function is prepared by a job, and the run goes on as if it were not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from shared.errors import DataRejected, Problem
+from shared.runs import reconciler
+from shared.runs.naming import data_job_name, run_of_job
+from shared.runs.phases import Phase
+from shared.runs.ports import JobState, Look
+from tests.unit.runs.test_reconciler import GOOD, drop, phases, play
+from tests.worlds import LIMITS, Simulation
+
+
+def big(**changes) -> Simulation:
+    """A world in which the data is a terabyte."""
+    sim = Simulation()
+    sim.preparation.bytes = 10**12
+    for name, value in changes.items():
+        setattr(sim.workspace, name, value)
+    return sim
+
+
+def begun(sim: Simulation) -> str:
+    """A run whose data a job prepares."""
+    run = drop(sim)
+    for look in sim.looks.due():
+        reconciler.look(sim.world, look)
+    assert sim.workspace.live_jobs(run) == [data_job_name(run, 1)]
+    return run
+
+
+def test_the_run_goes_on_from_what_the_job_prepared():
+    """The phases are those of any run; timeline and facts say which job it was."""
+    sim = big()
+    run = begun(sim)
+    assert sim.run(run).phase is Phase.RECEIVED
+    assert sim.run(run).why == f"job {run}-d1 prepares the data on 3 nodes"
+    play(sim, minutes=120)
+    assert sim.run(run).phase is Phase.SERVING
+    assert phases(sim, run)[:3] == [Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING]
+    facts = sim.run(run).facts
+    assert (facts.data_job, facts.fingerprint) == (data_job_name(run, 1), "f00d")
+    assert facts.rows == {"train": 20, "validation": 20, "test": 20}
+    assert run_of_job(facts.data_job) == run
+    request = sim.workspace.data_jobs[facts.data_job]
+    assert (request.run, request.nodes, request.fingerprint) == (run, 3, "f00d")
+
+
+def test_as_much_as_the_bound_is_prepared_in_the_function():
+    """No job is asked for."""
+    sim = Simulation()
+    sim.preparation.bytes = LIMITS.in_function
+    run = drop(sim)
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
+    assert not sim.workspace.data_jobs
+
+
+def test_data_that_was_prepared_before_needs_no_job():
+    """The report under the fingerprint is there: a second run uses it."""
+    sim = big()
+    begun(sim)
+    play(sim, minutes=120)
+    other = drop(sim, GOOD | {"name": "second"}, path="second.json")
+    play(sim, minutes=120)
+    assert sim.run(other).facts.fingerprint == "f00d"
+    assert len(sim.workspace.data_jobs) == 1
+
+
+def test_rows_that_a_job_found_unfit_reject_the_run():
+    """With the problems that the report lists, as when a function finds them."""
+    sim = big(data_fates=[(JobState.FAILED, False)])
+    run = begun(sim)
+    sim.preparation.refusal = DataRejected(
+        [Problem("dataset", "half of it is refused", "Mend it")]
+    )
+    play(sim)
+    assert sim.run(run).phase is Phase.REJECTED
+    assert [problem.reason for problem in sim.run(run).problems] == ["half of it is refused"]
+    assert "chat.json.errors.json" in sim.manifests.reports
+
+
+def test_machines_that_fail_are_tried_again():
+    """Up to the bound on attempts; each attempt is a job of its own name."""
+    sim = big(data_fates=[(JobState.FAILED, True)])
+    run = begun(sim)
+    play(sim, minutes=120)
+    assert sim.run(run).phase is Phase.SERVING
+    assert list(sim.workspace.data_jobs) == [data_job_name(run, 1), data_job_name(run, 2)]
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_job_that_fails_for_good_fails_the_run(again):
+    """With the job's own error; what would fail again is not repeated."""
+    sim = big(data_fates=[(JobState.FAILED, again)] * 5)
+    run = begun(sim)
+    play(sim, minutes=120)
+    assert sim.run(run).phase is Phase.FAILED
+    assert "-d" in sim.run(run).why
+    assert len(sim.workspace.data_jobs) == (LIMITS.attempts if again else 1)
+
+
+def test_data_that_changes_while_a_job_reads_it_is_read_again():
+    """The next job prepares what lies there now."""
+    sim = big(data_fates=[(JobState.FAILED, False)])
+    run = begun(sim)
+    sim.preparation.source_version = "beef"
+    play(sim, minutes=120)
+    assert sim.run(run).phase is Phase.SERVING
+    assert sim.run(run).facts.fingerprint == "beef"
+    assert sim.workspace.data_jobs[data_job_name(run, 2)].fingerprint == "beef"
+
+
+def test_a_job_that_failed_after_the_report_was_written_did_its_work():
+    """What counts is the report: somebody else may have written it."""
+    sim = big(data_fates=[(JobState.FAILED, False)])
+    run = begun(sim)
+    sim.preparation.reports = lambda: {"f00d"}
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
+
+
+def test_a_job_cancelled_in_azure_cancels_the_run():
+    """Whoever cancelled it wanted the run to end."""
+    sim = big()
+    run = begun(sim)
+    sim.workspace.cancel_job(data_job_name(run, 1))
+    play(sim)
+    assert sim.run(run).phase is Phase.CANCELLED
+
+
+def test_a_run_called_off_cancels_its_job():
+    """An ended run leaves nothing behind that bills."""
+    sim = big()
+    run = begun(sim)
+    reconciler.cancel(sim.world, run, "called off")
+    play(sim)
+    assert sim.run(run).phase is Phase.CANCELLED
+    assert sim.workspace.jobs[data_job_name(run, 1)].cancelled
+
+
+def test_a_job_whose_submission_is_under_way_is_waited_for_before_the_end():
+    """The record knows of it before Azure does, so it is cancelled when it appears."""
+    sim = big()
+    run = drop(sim)
+
+    def called_off(call: str) -> None:
+        if call == "workspace.submit_data_job":
+            sim.faults.before = lambda _: None
+            reconciler.cancel(sim.world, run, "called off")
+            for look in sim.looks.due():
+                reconciler.look(sim.world, look)
+            assert not sim.run(run).is_final
+
+    sim.faults.before = called_off
+    for look in sim.looks.due():
+        reconciler.look(sim.world, look)
+    assert sim.workspace.live_jobs(run)
+    play(sim)
+    assert sim.run(run).phase is Phase.CANCELLED
+    assert not sim.workspace.live_jobs(run)
+
+
+def test_a_job_that_takes_too_long_is_given_up():
+    """And cancelled."""
+    sim = big(job_takes=timedelta(days=9))
+    run = begun(sim)
+    sim.clock.advance(timedelta(days=2))
+    reconciler.look(sim.world, Look(run))
+    play(sim)
+    assert sim.run(run).phase is Phase.FAILED
+    assert not sim.workspace.live_jobs(run)
+
+
+def test_runs_take_turns_with_the_machines():
+    """No more jobs prepare or train at a time than may."""
+    sim = big(job_takes=timedelta(hours=5))
+    sim.limited(runs=1)
+    first = begun(sim)
+    second = drop(sim, GOOD | {"name": "second"}, path="second.json")
+    play(sim, minutes=30)
+    assert sim.workspace.live_jobs(first)
+    assert not sim.workspace.live_jobs(second)
+    assert "1 runs are ahead" in sim.run(second).why
