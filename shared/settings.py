@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from shared import durations
+from shared import durations, sizes
 from shared.errors import Problem, SettingsError
 
 if TYPE_CHECKING:
@@ -68,6 +68,21 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "DROPTUNE_MAX_ATTEMPTS": Setting("3", "Most training attempts of one run."),
     "DROPTUNE_LOOK_AT_JOB": Setting("1m", "How often to look at a job that trains."),
     "DROPTUNE_LOOK_AT_ROLLOUT": Setting("30s", "How often to look at a rollout."),
+    "DROPTUNE_PREPARE_IN_FUNCTION_UP_TO": Setting(
+        "2 GB", "Data up to this size is prepared in a function; more is prepared by a job."
+    ),
+    "DROPTUNE_PREPARE_CLUSTER": Setting(
+        "", "The CPU cluster of such jobs; by default they run on serverless compute."
+    ),
+    "DROPTUNE_PREPARE_SIZE": Setting(
+        "Standard_DS3_v2", "The VM size of such jobs on serverless compute."
+    ),
+    "DROPTUNE_PREPARE_NODES": Setting("4", "Most nodes of such a job."),
+    "DROPTUNE_PREPARE_FOR_AT_MOST": Setting("1d", "How long such a job may take."),
+    "DROPTUNE_PREPARE_ENVIRONMENT": Setting(
+        "",
+        "The Azure ML environment of such jobs, `azureml:NAME:VERSION`; by default one is made.",
+    ),
     "DROPTUNE_HOLD_WHILE_WAKING": Setting(
         "0s", "How long a request may be held while its model wakes, before it is told to retry."
     ),
@@ -95,6 +110,12 @@ class Settings:
     max_attempts: int
     look_at_job: timedelta
     look_at_rollout: timedelta
+    prepare_in_function_up_to: int
+    prepare_cluster: str
+    prepare_size: str
+    prepare_nodes: int
+    prepare_for_at_most: timedelta
+    prepare_environment: str
     hold_while_waking: timedelta
 
 
@@ -127,6 +148,13 @@ class _Reader:
         except ValueError as error:
             self.problems.append(Problem(name, str(error)))
             return durations.parse("1m")
+
+    def size(self, name: str) -> int:
+        try:
+            return sizes.parse(self.text(name))
+        except ValueError as error:
+            self.problems.append(Problem(name, str(error)))
+            return 0
 
     def digests(self, name: str) -> frozenset[str]:
         found = frozenset(digest.lower() for digest in self.listed(name))
@@ -168,6 +196,12 @@ def read(environment: Mapping[str, str]) -> Settings:
         max_attempts=reader.number("DROPTUNE_MAX_ATTEMPTS"),
         look_at_job=reader.span("DROPTUNE_LOOK_AT_JOB"),
         look_at_rollout=reader.span("DROPTUNE_LOOK_AT_ROLLOUT"),
+        prepare_in_function_up_to=reader.size("DROPTUNE_PREPARE_IN_FUNCTION_UP_TO"),
+        prepare_cluster=reader.text("DROPTUNE_PREPARE_CLUSTER"),
+        prepare_size=reader.text("DROPTUNE_PREPARE_SIZE"),
+        prepare_nodes=reader.number("DROPTUNE_PREPARE_NODES"),
+        prepare_for_at_most=reader.span("DROPTUNE_PREPARE_FOR_AT_MOST"),
+        prepare_environment=reader.text("DROPTUNE_PREPARE_ENVIRONMENT"),
         hold_while_waking=reader.span("DROPTUNE_HOLD_WHILE_WAKING"),
     )
     if reader.problems:

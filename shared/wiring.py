@@ -46,7 +46,7 @@ def _storage() -> StorageConnection:
 def _workspace() -> AzureWorkspace:
     from shared.cloud.workspace import workspace_from
 
-    return workspace_from(settings())
+    return workspace_from(settings(), storage=_storage())
 
 
 @functools.cache
@@ -79,8 +79,14 @@ def world() -> World:
             instances=chosen.max_instances,
             runs=chosen.max_runs,
             attempts=chosen.max_attempts,
+            in_function=chosen.prepare_in_function_up_to,
+            preparing_nodes=chosen.prepare_nodes,
         ),
-        pace=Pace(job=chosen.look_at_job, rollout=chosen.look_at_rollout),
+        pace=Pace(
+            job=chosen.look_at_job,
+            rollout=chosen.look_at_rollout,
+            preparing=chosen.prepare_for_at_most,
+        ),
         now=lambda: datetime.now(UTC),
     )
 

@@ -53,6 +53,7 @@ class BlobSource:
         self._connection = connection
         self._path = path
         self._etag: str | None = None
+        self._size = 0
 
     @property
     def name(self) -> str:
@@ -68,8 +69,14 @@ class BlobSource:
         """
         if self._etag is None:
             with failing(f"looking for {self.name}"):
-                self._etag = bare(self._blob().get_blob_properties().etag)
+                found = self._blob().get_blob_properties()
+            self._etag, self._size = bare(found.etag), found.size
         return f"{self.name}#{self._etag}"
+
+    def size(self) -> int:
+        """Its length in bytes."""
+        assert self.identity
+        return self._size
 
     def blocks(self) -> Iterator[bytes]:
         """Its rows as JSON lines, in blocks of about a mebibyte (raw ones of up to 4).

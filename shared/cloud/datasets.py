@@ -10,18 +10,20 @@ import base64
 import difflib
 import uuid
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from shared.cloud import hub
 from shared.cloud.blob_rows import ENDINGS, BlobSource, ending_of
+from shared.cloud.data_plans import Plan, refused_by, write_plan
 from shared.cloud.failures import failing
 from shared.cloud.storage import DATA, DATASETS
 from shared.data.options import Options
-from shared.data.prepare import fingerprint, prepare
+from shared.data.prepare import accepted, fingerprint, finished, prepare
 from shared.data.prompts import sample_prompts
-from shared.errors import Missing, Problem
-from shared.runs.ports import PreparedData
+from shared.data.shares import cut, in_order
+from shared.errors import Busy, DataRejected, Missing, Problem
+from shared.runs.ports import DataPlan, PreparedData
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from shared.cloud.storage import StorageConnection
     from shared.data.ports import Source
+    from shared.data.prepare import Prepared
     from shared.runs.manifest import Dataset
     from shared.runs.ports import Message
     from shared.settings import Settings
@@ -37,12 +40,15 @@ if TYPE_CHECKING:
 BLOCK: Final = 4 * 1024 * 1024
 """Bytes of one staged block; a blob may have 50,000."""
 
+PART_BLOCK: Final = 32 * 1024 * 1024
+"""The same in a job, so that a split may have 1.5 TB; a node holds one block for each file."""
+
 _MOST_NAMES: Final = 5000
 """How many names of the container are looked through for the one that was probably meant."""
 
 
 class BlobSink:
-    """`shared.data.ports.Sink`: the folder of one fingerprint in the container `datasets`.
+    """`shared.data.ports.PartSink`: the folder of one fingerprint in the container `datasets`.
 
     Args:
         connection: The storage account.
@@ -79,28 +85,73 @@ class BlobSink:
         Blocks that are not committed show nowhere and are cleared away by the service. Each writer's have
         names of their own, so that of two who write the same file at once no mixture can come.
         """
+        receipt: list[str] = []
+        with self._staged(name, receipt, BLOCK) as write:
+            yield write
+        self.join(name, [receipt])
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """A file's bytes in order, up to 4 MiB at a time.
+
+        Raises:
+            Missing: It is not there.
+        """
+        with failing(f"reading {self._folder}/{name}"):
+            yield from self._blob(name).download_blob().chunks()
+
+    @contextmanager
+    def write_part(self, name: str, receipt: list[str]) -> Iterator[Callable[[bytes], None]]:
+        """Stage blocks of a file that others write with us; `receipt` is filled with their names."""
+        with self._staged(name, receipt, PART_BLOCK) as write:
+            yield write
+
+    def join(self, name: str, receipts: Sequence[Sequence[str]]) -> None:
+        """Make the file of these blocks, at once; doing it twice changes nothing.
+
+        Raises:
+            Busy: Somebody else wrote the file since; the service then cleared our blocks away.
+        """
+        from azure.core.exceptions import HttpResponseError
+        from azure.storage.blob import BlobBlock
+
+        blocks = [BlobBlock(block) for receipt in receipts for block in receipt]
+        with failing(f"writing {self._folder}/{name}"):
+            try:
+                self._blob(name).commit_block_list(blocks)
+            except HttpResponseError as error:
+                if getattr(error, "error_code", None) != "InvalidBlockList":
+                    raise
+                raise Busy(f"{self._folder}/{name} was written by somebody else") from error
+
+    def remove(self, folder: str) -> None:
+        """Remove every file whose name begins with `folder/`."""
+        container = self._connection.container(DATASETS)
+        with failing(f"removing {self._folder}/{folder}"):
+            for found in container.list_blob_names(name_starts_with=f"{self._folder}/{folder}/"):
+                container.delete_blob(found)
+
+    @contextmanager
+    def _staged(
+        self, name: str, receipt: list[str], size: int
+    ) -> Iterator[Callable[[bytes], None]]:
         blob, doing = self._blob(name), f"writing {self._folder}/{name}"
-        writer, staged, waiting = uuid.uuid4().hex, list[str](), bytearray()
+        writer, waiting = uuid.uuid4().hex, bytearray()
 
         def stage() -> None:
-            block = base64.b64encode(f"{writer}-{len(staged):06d}".encode()).decode()
+            block = base64.b64encode(f"{writer}-{len(receipt):06d}".encode()).decode()
             with failing(doing):
                 blob.stage_block(block, bytes(waiting))
-            staged.append(block)
+            receipt.append(block)
             waiting.clear()
 
         def write(block: bytes) -> None:
             waiting.extend(block)
-            if len(waiting) >= BLOCK:
+            if len(waiting) >= size:
                 stage()
 
         yield write
         if waiting:
             stage()
-        from azure.storage.blob import BlobBlock
-
-        with failing(doing):
-            blob.commit_block_list([BlobBlock(block) for block in staged])
 
     def address(self, name: str) -> str:
         """The file's address as a job is given it."""
@@ -163,41 +214,93 @@ class CloudPreparation:
         Raises:
             DataRejected: The rows are not fit to train on.
         """
-        options = Options(
-            percent=dataset.percent,
-            max_seq_length=max_seq_length,
-            max_dropped_fraction=dataset.max_dropped_fraction,
-        )
-        sources = self._sources(dataset)
+        options = options_of(dataset, max_seq_length)
+        sources = self.sources(dataset)
         beat()
-        sink = self._sink(fingerprint(sources, options))
-        prepared = prepare(sources, sink, options, on_progress=lambda _: beat())
-        report = prepared.report
-        return PreparedData(
-            fingerprint=prepared.fingerprint,
-            splits=dict(prepared.files),
-            rows={split: found.rows for split, found in report.splits.items()},
-            dropped=report.rows_dropped,
+        sink = self.sink(fingerprint(sources, options))
+        return _told(prepare(sources, sink, options, on_progress=lambda _: beat()))
+
+    def size(self, dataset: Dataset) -> int:
+        """Bytes of all sources as they lie; of a hub dataset at most."""
+        if dataset.hub is not None:
+            return hub.size(dataset)
+        return sum(map(bytes_of, chain.from_iterable(self.sources(dataset).values())))
+
+    def fingerprint(self, dataset: Dataset, max_seq_length: int | None) -> str:
+        """Names the data that these sources, as they are now, and these options make."""
+        return fingerprint(self.sources(dataset), options_of(dataset, max_seq_length))
+
+    def plan(self, dataset: Dataset, max_seq_length: int | None, job: str, nodes: int) -> DataPlan:
+        """Write down for the job of this name what it is to prepare, on at most so many nodes."""
+        sources = self.sources(dataset)
+        key = fingerprint(sources, options_of(dataset, max_seq_length))
+        shares = cut([bytes_of(source) for _, source in in_order(sources)], nodes)
+        written = Plan(
+            dataset=dataset.model_dump(mode="json", exclude_none=True),
+            max_seq_length=max_seq_length,
+            shares=[len(share) for share in shares],
         )
+        write_plan(self.sink(key), job, written)
+        return DataPlan(key, len(shares))
+
+    def finished(self, fingerprint: str, job: str | None = None) -> PreparedData | None:
+        """The data of this fingerprint, if somebody has prepared it; `None` if nobody has.
+
+        Raises:
+            DataRejected: The rows are not fit to train on, or `job` could not read them.
+        """
+        sink = self.sink(fingerprint)
+        report = finished(sink, fingerprint)
+        if report is not None:
+            return _told(accepted(report, sink))
+        if job is not None and (problems := refused_by(sink, job)):
+            raise DataRejected(problems)
+        return None
 
     def prompts(self, fingerprint: str, count: int) -> list[list[Message]]:
         """The first conversations of the test split, each cut to end with a user's turn."""
-        found = sample_prompts(self._sink(fingerprint), count)
+        found = sample_prompts(self.sink(fingerprint), count)
         return [
             [{"role": message["role"], "content": message["content"]} for message in messages]
             for messages in found
         ]
 
-    def _sink(self, folder: str) -> BlobSink:
+    def sink(self, folder: str) -> BlobSink:
+        """The folder of one fingerprint."""
         return BlobSink(self._connection, self._datastore, folder)
 
-    def _sources(self, dataset: Dataset) -> Mapping[str, Sequence[Source]]:
+    def sources(self, dataset: Dataset) -> Mapping[str, Sequence[Source]]:
+        """The sources of each split, as they are now."""
         if dataset.hub is not None:
             return hub.sources(dataset)
         return {
             split: [BlobSource(self._connection, path) for path in paths]
             for split, paths in _paths(dataset).items()
         }
+
+
+def options_of(dataset: Dataset, max_seq_length: int | None) -> Options:
+    """How the dataset is to be prepared."""
+    return Options(
+        percent=dataset.percent,
+        max_seq_length=max_seq_length,
+        max_dropped_fraction=dataset.max_dropped_fraction,
+    )
+
+
+def bytes_of(source: Source) -> int:
+    """Its length; 1 for a split of a hub dataset, whose share of the files nobody tells."""
+    return source.size() if isinstance(source, BlobSource) else 1
+
+
+def _told(prepared: Prepared) -> PreparedData:
+    report = prepared.report
+    return PreparedData(
+        fingerprint=prepared.fingerprint,
+        splits=dict(prepared.files),
+        rows={split: found.rows for split, found in report.splits.items()},
+        dropped=report.rows_dropped,
+    )
 
 
 def _paths(dataset: Dataset) -> Mapping[str, Sequence[str]]:

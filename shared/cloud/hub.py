@@ -127,6 +127,18 @@ def sources(dataset: Dataset) -> Mapping[str, Sequence[HubSource]]:
     }
 
 
+def size(dataset: Dataset) -> int:
+    """Bytes of the dataset's files, at most: the hub counts those of other configurations and splits, too."""
+    from huggingface_hub import HfApi
+
+    assert dataset.hub is not None
+    with failing(f"asking for the size of the hub dataset {dataset.hub}"):
+        info = HfApi().dataset_info(
+            dataset.hub, revision=dataset.revision, files_metadata=True, timeout=_SECONDS
+        )
+    return sum(file.size or 0 for file in info.siblings or ())
+
+
 def problems(dataset: Dataset) -> list[Problem]:
     """What a few requests to the hub can tell: no such dataset, revision, configuration or split."""
     assert dataset.hub is not None

@@ -7,6 +7,7 @@ They try again but briefly: a step that does not get through is looked at again 
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -53,6 +54,12 @@ class StorageConnection:
     connection_string: str = field(default="", repr=False)
     blob_uri: str = ""
     queue_uri: str = ""
+
+    @property
+    def blob_address(self) -> str:
+        """The blob service's address, without any secret: what somebody with an identity of their own needs."""
+        client = _blobs(self)
+        return f"{client.scheme}://{client.primary_hostname}"
 
     def container(self, name: str) -> ContainerClient:
         """A client of the container, which need not exist."""
@@ -203,7 +210,14 @@ def _make_queues(connection: StorageConnection) -> QueueServiceClient:
 
 @functools.cache
 def credential() -> Any:
-    """The process's identity: a managed identity in Azure, a developer's sign-in elsewhere."""
+    """The process's identity: a managed identity in Azure, a developer's sign-in elsewhere.
+
+    In a job of Azure ML it is the compute's, whose client id Azure ML tells in `DEFAULT_IDENTITY_CLIENT_ID`
+    (learn.microsoft.com/azure/machine-learning/how-to-identity-based-service-authentication).
+    """
     from azure.identity import DefaultAzureCredential
 
-    return DefaultAzureCredential(exclude_interactive_browser_credential=True)
+    options = {}
+    if of_compute := os.environ.get("DEFAULT_IDENTITY_CLIENT_ID"):
+        options["managed_identity_client_id"] = of_compute
+    return DefaultAzureCredential(exclude_interactive_browser_credential=True, **options)

@@ -9,19 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 from shared.cloud import metrics, registry
 from shared.cloud.arm import PROVIDER, Arm, Place
+from shared.cloud.data_jobs import DataJobs, compute_from
 from shared.cloud.failures import failing
 from shared.cloud.jobs import OUTPUT, Jobs
 from shared.cloud.online import Online
 from shared.cloud.registry import ComponentReference
 from shared.cloud.sdk import workspace_client
+from shared.cloud.storage import connection_from
 from shared.errors import Busy, Missing, Refused
 from shared.runs.naming import TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from shared.cloud.data_jobs import DataCompute
+    from shared.cloud.storage import StorageConnection
     from shared.runs.parameters import Component
     from shared.runs.ports import (
+        DataJobRequest,
         Deployment,
         DeploymentRequest,
         Endpoint,
@@ -45,6 +50,7 @@ class AzureWorkspace:
     Args:
         place: The workspace.
         component: Which fine-tuning component.
+        data: Where jobs run that prepare data; `None`: nowhere.
         metrics_endpoint: Azure Monitor's; empty for that of the workspace's region.
         metadata_url: Where the cloud describes itself; empty for the public cloud.
         now: The time.
@@ -55,6 +61,7 @@ class AzureWorkspace:
         place: Place,
         component: ComponentReference | None = None,
         *,
+        data: DataCompute | None = None,
         metrics_endpoint: str = "",
         metadata_url: str = "",
         now: Callable[[], datetime] = _utc_now,
@@ -63,6 +70,7 @@ class AzureWorkspace:
         self._component = component or ComponentReference()
         self._arm = Arm(metadata_url)
         self._jobs = Jobs(self._arm, place)
+        self._data_jobs = DataJobs(self._jobs, place, data) if data is not None else None
         self._online = Online(self._arm, place, self._region)
         self._requests = metrics.Requests(self._arm, place, metrics_endpoint, self._region, now)
         self._known: Mapping[str, Any] | None = None
@@ -125,6 +133,12 @@ class AzureWorkspace:
     def submit(self, request: JobRequest) -> Job:
         """Submit the job. A job of this name that is there already is returned as it is."""
         return self._jobs.submit(request)
+
+    def submit_data_job(self, request: DataJobRequest) -> Job:
+        """Submit a job that prepares data; likewise."""
+        if self._data_jobs is None:
+            raise Refused("no compute is named for jobs that prepare data")
+        return self._data_jobs.submit(request)
 
     def cancel_job(self, name: str) -> None:
         """Begin to cancel the job; nothing happens if it has ended."""
@@ -239,7 +253,10 @@ def _model(request: ModelRequest) -> Any:
 
 
 def workspace_from(
-    settings: Settings, component: ComponentReference | None = None
+    settings: Settings,
+    component: ComponentReference | None = None,
+    *,
+    storage: StorageConnection | None = None,
 ) -> AzureWorkspace:
     """The workspace that the app settings name.
 
@@ -248,6 +265,7 @@ def workspace_from(
     return AzureWorkspace(
         Place(settings.subscription, settings.resource_group, settings.workspace),
         component,
+        data=compute_from(settings, (storage or connection_from(settings)).blob_address),
         metrics_endpoint=settings.metrics_endpoint,
         metadata_url=os.environ.get("ARM_CLOUD_METADATA_URL", ""),
     )

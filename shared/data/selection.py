@@ -69,12 +69,13 @@ class Selection:
         outputs: Where rows go.
         options: How the dataset is prepared.
         on_progress: Told how far it is.
-        gives_up: Whether to stop at data that is hopeless.
+        gives_up: Whether to stop at data that is hopeless, or only to note its course.
 
     Attributes:
         inputs: Counts of what was read, by split.
         hopeless: Whether so much was refused that reading on has no use.
         first_examples: The first refused rows of each reason.
+        course: Rows refused and rows asked for so far, noted every few rows unless it gives up.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Selection:
         self.inputs: dict[str, InputTally] = {}
         self.hopeless = False
         self.first_examples = FirstExamples()
+        self.course: list[tuple[int, int]] = []
 
     def know(self, split: str, seen: DigestSet) -> None:
         """Count these rows as read before; to be told before the split's first source is read."""
@@ -123,6 +125,8 @@ class Selection:
                 self._take(split, source.name, some.first, some.lines)
             if self.hopeless:
                 return
+            if not self._gives_up:
+                self.course.append((self._dropped, self._asked()))
             self._look(split, source.name)
         self._look(split, source.name, at_once=True)
 
@@ -177,8 +181,11 @@ class Selection:
         if self._dropped % _REFUSALS_A_LOOK == 0:
             self._look(split, source)
             if self._gives_up and self._dropped >= PATIENCE:
-                rows = sum(given.rows - given.not_selected for given in self.inputs.values())
-                self.hopeless = self._dropped > bearable(self._options) * rows
+                self.hopeless = self._dropped > bearable(self._options) * self._asked()
+
+    def _asked(self) -> int:
+        """Rows read that belong to the sample."""
+        return sum(given.rows - given.not_selected for given in self.inputs.values())
 
     def _look(self, split: str, source: str, *, at_once: bool = False) -> None:
         """Tell how far we are, if the last time is a while ago."""

@@ -57,7 +57,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         splits: What was written, by split.
         refused: The first refused rows of each reason: place and detail.
         shown: The first few examples of train.
-        course: Rows refused and rows read so far, after each block of input.
+        course: Rows refused and rows read so far, noted every few rows.
     """
 
     receipts: dict[str, list[str]]
@@ -154,7 +154,6 @@ class ShardedPreparation:
         group, settled = self._group(rank)
         receipts: dict[str, list[str]] = {key: [] for key in _JOINED}
         prompts: list[bytes] = []
-        course: list[tuple[int, int]] = []
         with ExitStack() as stack:
             files = {
                 key: LinesFile(stack.enter_context(self._sink.write_part(name, receipts[key])))
@@ -165,8 +164,7 @@ class ShardedPreparation:
             selection = Selection(outputs, self._options, self._on_progress, gives_up=False)
             self._tell(selection, group)
             for split, source in chain.from_iterable(self._shares[share] for share in group):
-                selection.read(split, _Watched(source, lambda: course.append(_count(selection))))
-                course.append(_count(selection))
+                selection.read(split, source)
             outputs.finish()
             for file in files.values():
                 file.flush()
@@ -179,7 +177,7 @@ class ShardedPreparation:
                 reason.value: kept for reason, kept in selection.first_examples.by_reason.items()
             },
             shown=outputs.shown,
-            course=course,
+            course=selection.course,
         )
         with self._sink.write(self._name(rank, "part.json")) as write:
             write(msgspec.json.encode(part))
@@ -268,38 +266,11 @@ class ShardedPreparation:
         return f"{self._folder}/{rank:04d}-{what}"
 
 
-class _Watched:
-    """A source that tells when the rows of the block before are done with."""
-
-    def __init__(self, source: Source, tell: Callable[[], None]) -> None:
-        self._source = source
-        self._tell = tell
-
-    @property
-    def name(self) -> str:
-        return self._source.name
-
-    @property
-    def identity(self) -> str:
-        return self._source.identity
-
-    def blocks(self) -> Iterator[bytes]:
-        for block in self._source.blocks():
-            self._tell()
-            yield block
-
-
-def _count(selection: Selection) -> tuple[int, int]:
-    given = selection.inputs.values()
-    dropped = sum(sum(tally.dropped.values()) for tally in given)
-    return dropped, sum(tally.rows - tally.not_selected for tally in given)
-
-
 def may_be_hopeless(parts: Sequence[Part], options: Options) -> bool:
     """Whether one node alone, reading in this order, could have given up.
 
-    It looks after some refused rows only, and here it is known how things stood after each block; so a block in
-    which it could have been is taken for one in which it was.
+    It looks after some refused rows only, and here it is known how things stood every few rows; so where it could
+    have been in between is taken for where it was.
     """
     most = bearable(options)
     dropped = rows = 0

@@ -77,7 +77,9 @@ class Hub:
 
     def api(self, rest: str):
         if rest in ("", "/revision/main", f"/revision/{COMMIT}"):
-            siblings = [{"rfilename": name} for name in self.files]
+            siblings = [
+                {"rfilename": name, "size": len(body)} for name, body in self.files.items()
+            ]
             facts = {"id": self.name, "sha": COMMIT, "siblings": siblings, "tags": []}
             return self.json(
                 {**facts, "private": False, "downloads": 0, "likes": 0, "gated": False}
