@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     add("--certificates", type=Path, required=True, metavar="DIR", help="made here if missing")
     add("--tracking-uri", metavar="URL", help="the MLflow server, such as http://127.0.0.1:5000")
     add("--train-python", metavar="PATH", help="the Python that trains and scores")
+    add("--command-python", metavar="PATH", help="the Python that command jobs run in")
     add(
         "--pace",
         choices=("instant", "seconds", "minutes"),
@@ -89,6 +90,7 @@ def read_settings(arguments: Sequence[str] | None, environment: dict[str, str]) 
         storage=storage,
         tracking_uri=given.tracking_uri,
         train_command=(python, "-m", "local.compute.finetune"),
+        command_python=given.command_python or "",
         score_command=(python, "-m", "local.compute.score"),
         pace=given.pace,
         topic=topic,

@@ -108,7 +108,8 @@ def create_identity_app(plane: Plane) -> web.Application:
     """The plain-http application with `/msi/token` and `/healthz`."""
 
     async def token(request: web.Request) -> web.Response:
-        given = request.headers.get("X-IDENTITY-HEADER", "")
+        # In jobs of Azure ML the header has the name that older App Services used.
+        given = request.headers.get("X-IDENTITY-HEADER") or request.headers.get("secret") or ""
         if not hmac.compare_digest(given.encode(), identity_header(plane).encode()):
             problem = "X-IDENTITY-HEADER is missing or wrong: it must be IDENTITY_HEADER's value."
             return web.json_response({"statusCode": 401, "message": problem}, status=401)

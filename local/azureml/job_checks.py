@@ -1,8 +1,8 @@
 """What the service checks before it takes a job: component, inputs, compute, name.
 
-The emulator runs one kind of job, a pipeline around one registry component, in either of the two
-forms in which the SDK sends it: a pipeline function with one step, or a job made of the component
-itself. Everything else is 501.
+This is for pipelines around one registry component, in either of the two forms in which the SDK
+sends them: a pipeline function with one step, or a job made of the component itself. Command jobs
+have a module of their own (`command_checks`). Everything else is 501.
 """
 
 from __future__ import annotations
@@ -56,16 +56,7 @@ def check_job(plane: Plane, name: str, sent: Mapping[str, Any]) -> Checked:
         NotEmulated: Another kind of job.
     """
     if sent.get("jobType") != "Pipeline":
-        raise NotEmulated(f"jobs of type {sent.get('jobType')!r} (only Pipeline)")
-    if not _NAME.match(name):
-        raise ArmError(
-            400,
-            "UserError",
-            f"Job name '{name}' is invalid: letters, digits, '_' and '-' only, begin with a "
-            "letter or digit, at most 255 characters.",
-        )
-    if not plane.settings.tracking_uri or not plane.settings.train_command:
-        raise NotEmulated("jobs without an MLflow server (start it with --tracking-uri)")
+        raise NotEmulated(f"jobs of type {sent.get('jobType')!r} (only Pipeline and Command)")
     step, node = _only_step(sent)
     component_id = str(node.get("componentId") or "")
     component = registry.find_component(component_id)
@@ -84,6 +75,24 @@ def check_job(plane: Plane, name: str, sent: Mapping[str, Any]) -> Checked:
     for path in inputs.paths.values():
         job_files.locate(plane, path)
     return Checked(component_id, step, inputs, outputs)
+
+
+def check_name(plane: Plane, name: str) -> None:
+    """Check what every job has in common.
+
+    Raises:
+        ArmError: The name is none.
+        NotEmulated: There is no MLflow server.
+    """
+    if not _NAME.match(name):
+        raise ArmError(
+            400,
+            "UserError",
+            f"Job name '{name}' is invalid: letters, digits, '_' and '-' only, begin with a "
+            "letter or digit, at most 255 characters.",
+        )
+    if not plane.settings.tracking_uri or not plane.settings.train_command:
+        raise NotEmulated("jobs without an MLflow server (start it with --tracking-uri)")
 
 
 def _only_step(sent: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

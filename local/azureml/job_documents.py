@@ -94,8 +94,20 @@ def set_child_status(plane: Plane, job: Job, step: str, status: str, time: str) 
 
 
 def run_properties(job: Job) -> dict[str, str]:
-    """The properties that a pipeline job has once the service took it up."""
-    own = {
+    """The job's properties, with the service's own once it took the job up."""
+    own = _own_properties(job) if job["status"] != "NotStarted" else {}
+    return {**job["properties"], **own}
+
+
+def _own_properties(job: Job) -> dict[str, str]:
+    """What the service adds to a job's properties once it took the job up."""
+    if "command" in job:
+        return {
+            "azureml.DevPlatv2": "true",
+            "_azureml.ComputeTargetType": "amlctrain",
+            "ContentSnapshotId": str(uuid.uuid5(uuid.NAMESPACE_URL, str(job["code"]))),
+        }
+    return {
         "azureml.DevPlatv2": "true",
         "azureml.DatasetAccessMode": "Asset",
         "azureml.runsource": "azureml.PipelineRun",
@@ -108,17 +120,18 @@ def run_properties(job: Job) -> dict[str, str]:
         "azureml.defaultDataStoreName": "workspaceblobstore",
         "azureml.pipelineComponent": "pipelinerun",
     }
-    return {**job["properties"], **(own if job["status"] != "NotStarted" else {})}
 
 
 def root_run(plane: Plane, job: Job) -> dict[str, Any]:
     """The job as run history and events have it."""
+    pipeline = "command" not in job
+    marks = {"azureml.pipelineComponent": "pipelinerun"} if pipeline else {}
     return {
         "experimentId": experiment_id(plane, job["experiment"]),
         "experimentName": job["experiment"],
         "runId": job["name"],
-        "runType": "azureml.PipelineRun",
-        "runTags": {**job["tags"], "azureml.pipelineComponent": "pipelinerun"},
+        "runType": "azureml.PipelineRun" if pipeline else "azureml.scriptrun",
+        "runTags": {**job["tags"], **marks},
         "runProperties": run_properties(job),
         "runStatus": job["status"],
     }
@@ -175,18 +188,29 @@ def shown(plane: Plane, job: Job) -> dict[str, Any]:
             "componentId": sent.get("componentId"),
             "notificationSetting": None,
             "secretsConfiguration": None,
-            "jobType": "Pipeline",
-            "settings": job["settings"],
-            "jobs": sent.get("jobs") or {},
-            "inputs": sent.get("inputs") or None,
+            **_shown_of_its_type(job),
             "outputs": {name: _output(plane, job, name) for name in job["outputs"]},
-            "sourceJobId": None,
         },
         "systemData": {
             "createdAt": job["created_at"],
             "createdBy": PRINCIPAL,
             "createdByType": "User",
         },
+    }
+
+
+def _shown_of_its_type(job: Job) -> dict[str, Any]:
+    from local.azureml import command_jobs
+
+    if command_jobs.is_command(job):
+        return command_jobs.shown(job)
+    sent = job["sent"]
+    return {
+        "jobType": "Pipeline",
+        "settings": job["settings"],
+        "jobs": sent.get("jobs") or {},
+        "inputs": sent.get("inputs") or None,
+        "sourceJobId": None,
     }
 
 

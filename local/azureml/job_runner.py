@@ -15,12 +15,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from local import processes
-from local.azureml import datastores, job_documents, job_files, tracking, training
+from local.azureml import command_jobs, datastores, job_documents, job_files, tracking, training
 from local.azureml.clock import iso
 from local.azureml.job_checks import paths_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     import psutil
 
@@ -192,7 +192,7 @@ class _Runner:
         if self._job(name)["status"] not in job_documents.TERMINAL:
             return
         folder = job_documents.folder(self._plane, name)
-        for each in ("inputs", "outputs"):
+        for each in ("inputs", "outputs", "code"):
             shutil.rmtree(folder / each, ignore_errors=True)
 
     async def _train_as_queued(self, name: str) -> None:
@@ -213,6 +213,9 @@ class _Runner:
         self._read_steps(name)
         result = training.read_result(folder)
         assert result is not None
+        if result["status"] == "Canceled":  # it took longer than its limit
+            job_documents.set_status(plane, self._job(name), "CancelRequested")
+            raise _Cancelled
         if result["status"] == "Failed":
             error = result.get("error") or {}
             raise _Failure(
@@ -240,7 +243,7 @@ class _Runner:
         if not (folder / "job.json").exists():
             await self._prepare(name)
         try:
-            process = training.start(plane.settings.train_command, folder)
+            process = training.start(self._program(name), folder)
             started = processes.started(process)
         except OSError as problem:
             raise _Failure(
@@ -252,37 +255,50 @@ class _Runner:
         LOG.info("job %s trains as process %d", name, process.pid)
         return process
 
+    def _program(self, name: str) -> Sequence[str]:
+        """What runs the job in a folder."""
+        if command_jobs.is_command(self._job(name)):
+            return command_jobs.PROCESS
+        return self._plane.settings.train_command
+
     async def _prepare(self, name: str) -> None:
         """Bring the inputs and write `job.json`, which comes last: it says that all is there."""
         plane, job = self._plane, self._job(name)
         folder = job_documents.folder(plane, name)
         folder.mkdir(parents=True, exist_ok=True)
+        run_id = await self._ensure_run(name)
+        write = command_jobs.job_file if command_jobs.is_command(job) else self._pipeline_file
+        try:
+            content = await write(plane, job, run_id)
+        except FileNotFoundError as problem:
+            raise _Failure("UserError", str(problem)) from None
+        await asyncio.to_thread(training.write_json, folder / "job.json", content)
+
+    @staticmethod
+    async def _pipeline_file(plane: Plane, job: Job, run_id: str) -> dict[str, Any]:
+        """The `job.json` of a pipeline, its inputs fetched."""
+        folder = job_documents.folder(plane, job["name"])
         inputs: dict[str, Any] = dict(job["literals"])
         for key, given in paths_of(job).items():
             where = job_files.locate(plane, given)
             store = datastores.storage(plane)
-            try:
-                found = await asyncio.to_thread(
-                    job_files.fetch, store, where, key, given, folder / "inputs"
-                )
-            except FileNotFoundError as problem:
-                raise _Failure("UserError", str(problem)) from None
+            found = await asyncio.to_thread(
+                job_files.fetch, store, where, key, given, folder / "inputs"
+            )
             inputs[key] = str(found)
         outputs = {}
         for each in job["outputs"].values():
             made = folder / "outputs" / each["of"]
             made.mkdir(parents=True, exist_ok=True)
             outputs[each["of"]] = str(made)
-        run_id = await self._ensure_run(name)
-        content = {
-            "name": name,
+        return {
+            "name": job["name"],
             "experiment": job["experiment"],
             "tracking_uri": plane.settings.tracking_uri,
             "tracking_run_id": run_id,
             "inputs": inputs,
             "outputs": outputs,
         }
-        await asyncio.to_thread(training.write_json, folder / "job.json", content)
 
     async def _watch(self, name: str, process: psutil.Process) -> None:
         """Follow the steps until the process ends; if this task is stopped, it is ended too."""

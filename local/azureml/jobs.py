@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from local.azureml import events, job_documents, job_runner
+from local.azureml import command_jobs, events, job_documents, job_runner
 from local.azureml.clock import iso
-from local.azureml.job_checks import check_job
+from local.azureml.job_checks import check_job, check_name
 from local.azureml.wire import (
     WORKSPACE,
     ArmError,
@@ -30,7 +30,21 @@ if TYPE_CHECKING:
 
 lifespan = job_runner.lifespan
 
-_FIXED = ("computeId", "componentId", "experimentName", "settings", "inputs", "outputs", "jobs")
+_FIXED = (
+    "computeId",
+    "componentId",
+    "experimentName",
+    "settings",
+    "inputs",
+    "outputs",
+    "jobs",
+    "codeId",
+    "command",
+    "environmentId",
+    "environmentVariables",
+    "distribution",
+    "resources",
+)
 _FILTERS = frozenset(
     {"api-version", "listViewType", "jobType", "tag", "$skip", "$skipToken", "$top"}
 )
@@ -93,7 +107,7 @@ def _wanted(request: web.Request) -> Callable[[Job], bool]:
             return False
         if tag and (tag not in job["tags"] or (value and job["tags"][tag] != value)):
             return False
-        return not kind or kind == "Pipeline"
+        return not kind or kind == ("Command" if command_jobs.is_command(job) else "Pipeline")
 
     return keep
 
@@ -104,24 +118,17 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
     before = job_documents.find(plane, name)
     if before is not None:
         return _update(plane, before, sent)
-    checked = check_job(plane, name, sent)
+    check_name(plane, name)
+    own = command_jobs.kept if sent.get("jobType") == command_jobs.TYPE else _kept_pipeline
     now = iso(plane.clock.now())
     job: Job = {
         "name": name,
-        "sent": {key: sent.get(key) for key in (*_FIXED, "identity") if key in sent},
-        "component": checked.component,
-        "step": checked.step,
-        "literals": checked.inputs.literals,
-        "paths": {
-            key: {"type": each.type, "uri": each.uri} for key, each in checked.inputs.paths.items()
-        },
-        "outputs": checked.outputs,
+        **own(plane, name, sent),
         "experiment": sent.get("experimentName") or "Default",
         "display_name": sent.get("displayName") or name,
         "description": sent.get("description"),
         "tags": sent.get("tags") or {},
         "properties": sent.get("properties") or {},
-        "settings": sent.get("settings") or {},
         "archived": bool(sent.get("isArchived")),
         "status": "NotStarted",
         "since": now,
@@ -142,6 +149,22 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
     job_runner.start(plane, name)
     location = f"{origin(request)}{request.path_qs}"
     return answer(job_documents.shown(plane, job), 201, {"Location": location})
+
+
+def _kept_pipeline(plane: Plane, name: str, sent: Mapping[str, Any]) -> Job:
+    """What is kept of a pipeline job beside what every job has."""
+    checked = check_job(plane, name, sent)
+    return {
+        "sent": {key: sent.get(key) for key in (*_FIXED, "identity") if key in sent},
+        "component": checked.component,
+        "step": checked.step,
+        "literals": checked.inputs.literals,
+        "paths": {
+            key: {"type": each.type, "uri": each.uri} for key, each in checked.inputs.paths.items()
+        },
+        "outputs": checked.outputs,
+        "settings": sent.get("settings") or {},
+    }
 
 
 def _update(plane: Plane, job: Job, sent: Mapping[str, Any]) -> web.Response:

@@ -37,6 +37,7 @@ class Settings:
         storage: Connection string of the workspace's storage account (Azurite).
         tracking_uri: The MLflow server; None refuses jobs and tracking with 501.
         train_command: The training process; the job's folder is appended.
+        command_python: The Python that command jobs find as `python`; empty: this process's own.
         score_command: The scoring process; `--model DIR --port P --shape S` is appended.
         pace: Which timetable.
         topic: Where job events go; None sends none.
@@ -52,6 +53,7 @@ class Settings:
     storage: str = field(repr=False)
     tracking_uri: str | None = None
     train_command: tuple[str, ...] = ()
+    command_python: str = ""
     score_command: tuple[str, ...] = ()
     pace: Pace = "seconds"
     topic: Topic | None = None

@@ -51,6 +51,8 @@ MODULES: tuple[str, ...] = (
     "computes",
     "datastores",
     "models",
+    "codes",
+    "environments",
     "tracking",
     "events",
     "jobs",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GRACE_SECONDS = 1.0
+_ENDS = ("Completed", "Failed", "Canceled")
 WATCH_SECONDS = 0.1
 # The job gets no keys: what it may read was brought to its folder, what it makes is taken there.
 _WITHHELD = ("AZURE_STORAGE_CONNECTION_STRING", "IDENTITY_ENDPOINT", "IDENTITY_HEADER")
@@ -44,7 +45,8 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     """What the process left in `result.json`, or None if it left nothing.
 
     Returns:
-        `{"status": "Completed"}` or `{"status": "Failed", "error": {"code", "message"}}`.
+        `{"status": "Completed"}`, `{"status": "Failed", "error": {"code", "message"}}`, or of a
+        command that took longer than it may `{"status": "Canceled"}`.
     """
     try:
         result = json.loads((folder / "result.json").read_text("utf-8"))
@@ -52,8 +54,8 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         return None
     except ValueError as problem:
         return _broken(f"result.json is not JSON: {problem}")
-    if not isinstance(result, dict) or result.get("status") not in ("Completed", "Failed"):
-        return _broken("result.json says neither Completed nor Failed")
+    if not isinstance(result, dict) or result.get("status") not in _ENDS:
+        return _broken("result.json says neither Completed, Failed nor Canceled")
     return result
 
 
