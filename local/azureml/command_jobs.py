@@ -65,7 +65,6 @@ def kept(plane: Plane, name: str, sent: Mapping[str, Any]) -> Job:
     }
 
 
-
 async def job_file(plane: Plane, job: Job, run_id: str) -> dict[str, Any]:
     """Bring code and inputs to the job's folder; the content of its `job.json`.
 

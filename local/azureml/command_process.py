@@ -2,11 +2,13 @@
 
 It keeps the contract of `local.azureml.training`: it reads `job.json`, and `result.json` is its very last act. Each
 process gets its environment and the command in a shell; what they print goes to the job's log, with the process's
-number before each line when there are several. The first that fails ends the others, as on Azure ML.
+number before each line when there are several. The first that fails ends the others, as on Azure ML. It leads a
+process group of its own, which all that the command starts belongs to and ends with.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,8 +19,10 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import psutil
+
 from local.azureml.training import last_lines, write_json
-from local.processes import TETHER
+from local.processes import TETHER, end_processes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,13 +39,14 @@ def main(folder: Path) -> int:
     started = _first_start(folder)
     log = sys.stdout.buffer
     children, readers = _start(job, log)
-    failed: int | None = None
     late = False
-    while failed is None and not late and any(child.poll() is None for child in children):
-        failed = next((child.returncode for child in children if child.returncode), None)
+    while not late:
+        statuses = [child.poll() for child in children]
+        if None not in statuses or any(statuses):
+            break
         late = job["timeout"] is not None and time.time() - started > job["timeout"]
         time.sleep(_LOOK_SECONDS)
-    failed = failed or next((child.returncode for child in children if child.returncode), None)
+    failed = next((status for status in statuses if status), None)
     _end(children)
     for reader in readers:
         reader.join()
@@ -98,16 +103,19 @@ def _copy(child: Child, log: IO[bytes], mark: bytes, lock: threading.Lock) -> No
 
 
 def _end(children: Sequence[Child]) -> None:
-    alive = [child for child in children if child.poll() is None]
-    for child in alive:
-        child.terminate()
-    deadline = time.monotonic() + GRACE_SECONDS
-    for child in alive:
-        try:
-            child.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+    """End whatever is left of the nodes, as a container's end would: they share this process's group."""
+    end_processes(_others_of_this_group(), grace=GRACE_SECONDS)
+    for child in children:
+        child.wait()
+
+
+def _others_of_this_group() -> list[psutil.Process]:
+    own, found = os.getpgrp(), []
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if process.pid != os.getpid() and os.getpgid(process.pid) == own:
+                found.append(process)
+    return found
 
 
 def _result(folder: Path, failed: int | None, *, late: bool) -> dict[str, Any]:

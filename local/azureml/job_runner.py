@@ -207,6 +207,7 @@ class _Runner:
             if process is None:
                 process = await self._start(name)
             await self._watch(name, process)
+            training.end_group(process.pid)
             process = None
             if training.read_result(folder) is None:
                 self._count_death(name)

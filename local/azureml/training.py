@@ -142,6 +142,12 @@ async def ended(process: psutil.Process) -> None:
         process.wait()  # it is gone; this takes it off the process table
 
 
+def end_group(pid: int) -> None:
+    """End what a process that died has left of its group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
 async def kill(process: psutil.Process) -> None:
     """End the process and its group: SIGTERM, and SIGKILL for what remains after a while."""
     for each in (signal.SIGTERM, signal.SIGKILL):
