@@ -280,11 +280,11 @@ class CloudPreparation:
 
 
 def options_of(dataset: Dataset, max_seq_length: int | None) -> Options:
-    """How the dataset is to be prepared."""
+    """How the dataset is to be prepared; said in one way, since the fingerprint tells 100 from 100.0."""
     return Options(
-        percent=dataset.percent,
+        percent=float(dataset.percent),
         max_seq_length=max_seq_length,
-        max_dropped_fraction=dataset.max_dropped_fraction,
+        max_dropped_fraction=float(dataset.max_dropped_fraction),
     )
 
 
