@@ -36,6 +36,9 @@ QUICK = {
     "RECONCILE_SCHEDULE": "*/2 * * * * *",
     "SWEEP_SCHEDULE": "*/10 * * * * *",
     "CLEANUP_SCHEDULE": "*/2 * * * * *",
+    # The example's data is prepared in the function, a little more by a job.
+    "DROPTUNE_PREPARE_IN_FUNCTION_UP_TO": "1 MB",
+    "DROPTUNE_PREPARE_NODES": "3",
 }
 
 

@@ -95,7 +95,7 @@ def request_for(plan, name):
 
 @pytest.mark.parametrize("nodes", [1, 3])
 def test_a_job_prepares_what_a_function_prepares(
-    nodes, workspace, preparation, dataset, connection, ml_client
+    *, nodes, workspace, preparation, dataset, connection, ml_client
 ):
     """The unmodified SDK submits it; fingerprint, bytes and report are the same, and nothing else is left."""
     here = preparation.prepare(dataset, 64, lambda: None)
@@ -117,3 +117,146 @@ def test_a_job_prepares_what_a_function_prepares(
     kept = ml_client.jobs.get(name)
     assert kept.tags["droptune_run"] == RUN
     assert not {key for key, value in kept.environment_variables.items() if "Key" in value}
+
+
+def test_rows_that_are_not_fit_are_told_by_the_report(
+    workspace, preparation, connection, ml_client
+):
+    """The job did its work; whoever asks for the data is told what is wrong with it."""
+    put(connection, "few.jsonl", jsonl(*conversations(3)))
+    dataset = Dataset.model_validate({"files": "few.jsonl"})
+    name = f"{RUN}-d11"
+    plan = preparation.plan(dataset, None, name, 4)
+    assert plan.nodes == 1  # one file is one share
+    workspace.submit_data_job(request_for(plan, name))
+    assert wait_for(ml_client, name, seconds=240) == "Completed"
+    with pytest.raises(DataRejected, match="fewer than 10"):
+        preparation.finished(plan.fingerprint, name)
+
+
+def environment_of(connection, rank=0, nodes=1):
+    return {
+        data_job.ADDRESS: connection.blob_address,
+        data_job.DATASTORE: "droptune_datasets",
+        data_job.AT_MOST: "60",
+        "RANK": str(rank),
+        "WORLD_SIZE": str(nodes),
+    }
+
+
+@pytest.fixture
+def here(control_plane):
+    """What a node does, in this process, with the control plane's identity."""
+    storage.credential.cache_clear()
+    yield data_job.main
+    storage.credential.cache_clear()
+
+
+def test_sources_that_cannot_be_read_are_written_down(here, preparation, connection):
+    """There is no report then; the run is told by what the job left."""
+    put(connection, "broken.parquet", b"PAR1 and nothing else")
+    put(connection, "good.jsonl", jsonl(*conversations(20)))
+    dataset = Dataset.model_validate({"files": ["broken.parquet", "good.jsonl"]})
+    plan = preparation.plan(dataset, None, "j1", 1)
+    assert here([plan.fingerprint, "j1"], environment_of(connection)) == 1
+    assert not preparation.sink(plan.fingerprint).exists("report.json")
+    with pytest.raises(DataRejected, match="is not Parquet"):
+        preparation.finished(plan.fingerprint, "j1")
+    assert preparation.finished(plan.fingerprint, "another") is None
+
+
+def test_data_that_changed_since_the_plan_is_not_prepared(here, preparation, connection, caplog):
+    """The fingerprint is of what was there then."""
+    put(connection, "a.jsonl", jsonl(*conversations(20)))
+    dataset = Dataset.model_validate({"files": "a.jsonl"})
+    plan = preparation.plan(dataset, None, "j2", 1)
+    put(connection, "a.jsonl", jsonl(*conversations(21)))
+    assert here([plan.fingerprint, "j2"], environment_of(connection)) == 1
+    assert "the data changed since the job was submitted" in caplog.text
+    assert preparation.finished(plan.fingerprint, "j2") is None
+    assert preparation.fingerprint(dataset, None) != plan.fingerprint
+
+
+def test_a_node_of_a_finished_job_has_nothing_to_do(here, preparation, dataset, connection):
+    """Started again after the plan is gone, it sees the report and ends well."""
+    prepared = preparation.prepare(dataset, None, lambda: None)
+    assert here([prepared.fingerprint, "j3"], environment_of(connection)) == 0
+
+
+def test_a_node_without_its_fellows_does_not_wait_for_ever(
+    here, preparation, dataset, connection, caplog
+):
+    """What it did itself stays, and looks like nothing finished."""
+    plan = preparation.plan(dataset, None, "j4", 3)
+    patience = {data_job.AT_MOST: "0"}
+    assert here([plan.fingerprint, "j4"], environment_of(connection, 1, 3) | patience) == 1
+    assert "nodes [0, 2] have not read their share in time" in caplog.text
+    assert preparation.finished(plan.fingerprint, "j4") is None
+    assert here([plan.fingerprint, "j4"], environment_of(connection, 0, 2) | patience) == 1
+    assert "its plan needs 3" in caplog.text
+
+
+def test_parts_are_one_file_once_they_are_joined(preparation, connection):
+    """Nothing shows before; joined twice is the same; blocks that somebody's write cleared away are told of."""
+    sink = preparation.sink("f00d")
+    receipts: list[list[str]] = [[], [], []]
+    for number in (2, 0, 1):
+        with sink.write_part("train.jsonl", receipts[number]) as write:
+            write(f"part {number}\n".encode())
+            write(b"" if number else b"more of 0\n")
+    assert not sink.exists("train.jsonl")
+    for _ in range(2):
+        sink.join("train.jsonl", receipts)
+        assert sink.read("train.jsonl") == b"part 0\nmore of 0\npart 1\npart 2\n"
+    late: list[str] = []
+    with sink.write_part("train.jsonl", late) as write:
+        write(b"late\n")
+    with sink.write("train.jsonl") as write:
+        write(b"somebody else's\n")
+    with pytest.raises(Busy):
+        sink.join("train.jsonl", [late])
+    assert b"".join(sink.blocks("train.jsonl")) == b"somebody else's\n"
+
+
+def test_only_the_jobs_own_folder_is_removed(preparation, connection):
+    """Other jobs' folders and the data stay."""
+    sink = preparation.sink("f00d")
+    for name in ("parts/j1/a", "parts/j1/b/c", "parts/j10/a", "train.jsonl"):
+        with sink.write(name) as write:
+            write(b"x")
+    sink.remove(folder_of("j1"))
+    assert set(contents(connection, "f00d")) == {"parts/j10/a", "train.jsonl"}
+
+
+def test_a_plan_and_a_refusal_are_read_as_they_were_written(preparation):
+    """And what is not there refuses nothing."""
+    sink = preparation.sink("f00d")
+    plan = Plan(dataset={"files": {"train": ["a.jsonl"]}}, max_seq_length=None, shares=[2, 1])
+    write_plan(sink, "j", plan)
+    assert read_plan(sink, "j") == plan
+    assert refused_by(sink, "j") == []
+
+
+def test_without_compute_for_it_no_job_is_submitted(control_plane):
+    """The adapter says so."""
+    workspace = AzureWorkspace(Place("s", "g", "w"))
+    with pytest.raises(Refused, match="no compute"):
+        workspace.submit_data_job(None)
+
+
+def test_the_code_of_a_job_is_the_same_bytes_each_time(tmp_path):
+    """So that it is uploaded once: modules only, of the parts that the job needs."""
+    for each in ("one", "two"):
+        data_jobs.gather(tmp_path / each)
+    one, two = (
+        {
+            path.relative_to(tmp_path / each): path.read_bytes()
+            for path in (tmp_path / each).rglob("*")
+            if path.is_file()
+        }
+        for each in ("one", "two")
+    )
+    assert one == two
+    assert {path.suffix for path in one} == {".py"}
+    assert {path.parts[1] for path in one} == set(data_jobs.PARTS)
+    assert Path("shared/cloud/data_job.py") in one
