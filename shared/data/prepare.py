@@ -116,9 +116,8 @@ def prepare(
     key = fingerprint(sources, options)
     report = _found(sink, key) or _write(sources, sink, options, key, on_progress)
     if report.problems:
-        raise DataRejected(
-            Problem(found.place, found.reason, found.mend) for found in report.problems
-        )
+        problems = [Problem(found.place, found.reason, found.mend) for found in report.problems]
+        raise DataRejected(problems, key)
     return Prepared(key, {split: sink.address(f"{split}.jsonl") for split in SPLITS}, report)
 
 
