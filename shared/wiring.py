@@ -79,6 +79,7 @@ def world() -> World:
             instances=chosen.max_instances,
             runs=chosen.max_runs,
             attempts=chosen.max_attempts,
+            tokens=chosen.max_tokens,
             in_function=chosen.prepare_in_function_up_to,
             preparing_nodes=chosen.prepare_nodes,
         ),

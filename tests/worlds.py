@@ -45,6 +45,9 @@ INPUTS = {
     "apply_lora": Input("string", "false", ("true", "false")),
     "precision": Input("string", "32", ("32", "16")),
     "max_seq_length": Input("integer", -1),
+    "max_steps": Input("integer", -1),
+    "per_device_train_batch_size": Input("integer", 1, minimum=1),
+    "gradient_accumulation_steps": Input("integer", 1),
     "apply_early_stopping": Input("string", "false", ("true", "false")),
     "evaluation_strategy": Input("string", "epoch", ("epoch", "steps", "disable")),
     "train_file_path": Input("uri_file"),
@@ -239,13 +242,9 @@ class MemoryManifests:
         with self.faults.around("manifests.report"):
             self.reports[f"{path}.errors.json"] = body
 
-
-_PREPARED = PreparedData(
-    "f00d",
-    {name: f"azureml://{name}" for name in ("train", "validation", "test")},
-    {"train": 20, "validation": 20, "test": 20},
-    1,
-)
+    def show_data(self, path: str, page: bytes) -> None:
+        with self.faults.around("manifests.show_data"):
+            self.reports[f"{path}.data.html"] = page
 
 
 @dataclass
@@ -259,6 +258,7 @@ class MemoryPreparation:
     plans: dict[str, str] = field(default_factory=dict)
     reports: Callable[[], set[str]] = set
     """Fingerprints of what jobs have prepared by now."""
+    tokens: int = 4000
 
     def problems(self, dataset: Any) -> list[Any]:
         del dataset
@@ -271,7 +271,7 @@ class MemoryPreparation:
             beat()
             if self.refusal is not None:
                 raise self.refusal
-            return _PREPARED
+            return self._data()
 
     def size(self, dataset: Any) -> int:
         del dataset
@@ -295,7 +295,15 @@ class MemoryPreparation:
                 raise self.refusal
             if fingerprint not in self.reports():
                 return None
-            return replace(_PREPARED, fingerprint=fingerprint)
+            return replace(self._data(), fingerprint=fingerprint)
+
+    def _data(self) -> PreparedData:
+        splits = {name: f"azureml://{name}" for name in ("train", "validation", "test")}
+        return PreparedData("f00d", splits, dict.fromkeys(splits, 20), 1, self.tokens)
+
+    def page(self, fingerprint: str) -> bytes:
+        with self.faults.around("preparation.page"):
+            return f"page {fingerprint}".encode()
 
     def prompts(self, fingerprint: str, count: int) -> list[list[dict[str, str]]]:
         del fingerprint

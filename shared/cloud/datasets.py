@@ -6,10 +6,7 @@
 
 from __future__ import annotations
 
-import base64
 import difflib
-import uuid
-from contextlib import contextmanager
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
@@ -17,16 +14,19 @@ from shared.cloud import hub
 from shared.cloud.blob_rows import ENDINGS, BlobSource, ending_of
 from shared.cloud.data_plans import Plan, refused_by, write_plan
 from shared.cloud.failures import failing
+from shared.cloud.staging import commit, sent, staged
 from shared.cloud.storage import DATA, DATASETS
 from shared.data.options import Options
+from shared.data.page import PAGE_FILE
 from shared.data.prepare import accepted, fingerprint, finished, prepare
 from shared.data.prompts import sample_prompts
 from shared.data.shares import cut, in_order
-from shared.errors import Busy, DataRejected, Missing, Problem
+from shared.errors import DataRejected, Missing, Problem
 from shared.runs.ports import DataPlan, PreparedData
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from azure.storage.blob import BlobClient
 
@@ -37,11 +37,8 @@ if TYPE_CHECKING:
     from shared.runs.ports import Message
     from shared.settings import Settings
 
-BLOCK: Final = 4 * 1024 * 1024
-"""Bytes of one staged block; a blob may have 50,000."""
-
 PART_BLOCK: Final = 32 * 1024 * 1024
-"""The same in a job, so that a split may have 1.5 TB; a node holds one block for each file."""
+"""Bytes of one block of a job's part: a blob may have 50,000, so a split may have 1.5 TB."""
 
 _MOST_NAMES: Final = 5000
 """How many names of the container are looked through for the one that was probably meant."""
@@ -78,17 +75,9 @@ class BlobSink:
         with failing(f"reading {self._folder}/{name}"):
             return self._blob(name).download_blob().readall()
 
-    @contextmanager
-    def write(self, name: str) -> Iterator[Callable[[bytes], None]]:
-        """Stream a file: its blocks are staged as they come and become the file at the end, at once.
-
-        Blocks that are not committed show nowhere and are cleared away by the service. Each writer's have
-        names of their own, so that of two who write the same file at once no mixture can come.
-        """
-        receipt: list[str] = []
-        with self._staged(name, receipt, BLOCK) as write:
-            yield write
-        self.join(name, [receipt])
+    def write(self, name: str) -> AbstractContextManager[Callable[[bytes], None]]:
+        """Stream a file; it is sent while it is written, and there at the end, all at once."""
+        return staged(self._blob(name))
 
     def blocks(self, name: str) -> Iterator[bytes]:
         """A file's bytes in order, up to 4 MiB at a time.
@@ -99,11 +88,11 @@ class BlobSink:
         with failing(f"reading {self._folder}/{name}"):
             yield from self._blob(name).download_blob().chunks()
 
-    @contextmanager
-    def write_part(self, name: str, receipt: list[str]) -> Iterator[Callable[[bytes], None]]:
-        """Stage blocks of a file that others write with us; `receipt` is filled with their names."""
-        with self._staged(name, receipt, PART_BLOCK) as write:
-            yield write
+    def write_part(
+        self, name: str, receipt: list[str]
+    ) -> AbstractContextManager[Callable[[bytes], None]]:
+        """Send blocks of a file that others write with us; `receipt` is filled with their names."""
+        return sent(self._blob(name), receipt, PART_BLOCK)
 
     def join(self, name: str, receipts: Sequence[Sequence[str]]) -> None:
         """Make the file of these blocks, at once; doing it twice changes nothing.
@@ -111,17 +100,7 @@ class BlobSink:
         Raises:
             Busy: Somebody else wrote the file since; the service then cleared our blocks away.
         """
-        from azure.core.exceptions import HttpResponseError
-        from azure.storage.blob import BlobBlock
-
-        blocks = [BlobBlock(block) for receipt in receipts for block in receipt]
-        with failing(f"writing {self._folder}/{name}"):
-            try:
-                self._blob(name).commit_block_list(blocks)
-            except HttpResponseError as error:
-                if getattr(error, "error_code", None) != "InvalidBlockList":
-                    raise
-                raise Busy(f"{self._folder}/{name} was written by somebody else") from error
+        commit(self._blob(name), [block for receipt in receipts for block in receipt])
 
     def remove(self, folder: str) -> None:
         """Remove every file whose name begins with `folder/`."""
@@ -129,29 +108,6 @@ class BlobSink:
         with failing(f"removing {self._folder}/{folder}"):
             for found in container.list_blob_names(name_starts_with=f"{self._folder}/{folder}/"):
                 container.delete_blob(found)
-
-    @contextmanager
-    def _staged(
-        self, name: str, receipt: list[str], size: int
-    ) -> Iterator[Callable[[bytes], None]]:
-        blob, doing = self._blob(name), f"writing {self._folder}/{name}"
-        writer, waiting = uuid.uuid4().hex, bytearray()
-
-        def stage() -> None:
-            block = base64.b64encode(f"{writer}-{len(receipt):06d}".encode()).decode()
-            with failing(doing):
-                blob.stage_block(block, bytes(waiting))
-            receipt.append(block)
-            waiting.clear()
-
-        def write(block: bytes) -> None:
-            waiting.extend(block)
-            if len(waiting) >= size:
-                stage()
-
-        yield write
-        if waiting:
-            stage()
 
     def address(self, name: str) -> str:
         """The file's address as a job is given it."""
@@ -257,6 +213,14 @@ class CloudPreparation:
             raise DataRejected(problems)
         return None
 
+    def page(self, fingerprint: str) -> bytes:
+        """The page on what was prepared or refused under the fingerprint.
+
+        Raises:
+            Missing: Nothing was.
+        """
+        return self.sink(fingerprint).read(PAGE_FILE)
+
     def prompts(self, fingerprint: str, count: int) -> list[list[Message]]:
         """The first conversations of the test split, each cut to end with a user's turn."""
         found = sample_prompts(self.sink(fingerprint), count)
@@ -300,6 +264,7 @@ def _told(prepared: Prepared) -> PreparedData:
         splits=dict(prepared.files),
         rows={split: found.rows for split, found in report.splits.items()},
         dropped=report.rows_dropped,
+        tokens=report.splits["train"].trained_tokens,
     )
 
 

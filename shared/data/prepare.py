@@ -1,8 +1,9 @@
 """Sources in, files for training out: everything that preparation promises comes together here.
 
 Under the fingerprint stand, always all of them, `train.jsonl`, `validation.jsonl`, `test.jsonl`,
-`dropped.jsonl`, `prompts.jsonl` and, written last, `report.json`. While that is not there, nothing
-is finished and the work may be done again from the start, with the same bytes as its result.
+`dropped.jsonl`, `prompts.jsonl`, `report.html` and, written last, `report.json`. While that is not
+there, nothing is finished and the work may be done again from the start, with the same bytes as its
+result.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import hashlib
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from shared.data.options import Options
 from shared.data.outputs import SPLITS, outputs_in
-from shared.data.report import FoundProblem, Report, most_frequent_first
+from shared.data.page import PAGE_FILE, page
+from shared.data.report import FoundProblem, RefusedRow, Report, most_frequent_first
 from shared.data.selection import Progress, Selection
 from shared.data.shares import in_order
 from shared.data.verdict import judge, missing_sources
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from shared.data.ports import Sink, Source
-    from shared.data.report import InputReport, SplitReport
+    from shared.data.report import InputReport, ShownRow, SplitReport
     from shared.data.verdict import FirstExamples
 
 __all__ = ["Options", "Prepared", "Progress", "fingerprint", "prepare"]
@@ -124,9 +126,8 @@ def accepted(report: Report, sink: Sink) -> Prepared:
         DataRejected: It is not fit to train on.
     """
     if report.problems:
-        raise DataRejected(
-            Problem(found.place, found.reason, found.mend) for found in report.problems
-        )
+        problems = [Problem(found.place, found.reason, found.mend) for found in report.problems]
+        raise DataRejected(problems, report.fingerprint)
     files = {split: sink.address(f"{split}.jsonl") for split in SPLITS}
     return Prepared(report.fingerprint, files, report)
 
@@ -179,14 +180,14 @@ class Findings:
         inputs: Counts of what was read, by split.
         splits: Counts of what was written, by split.
         first_examples: The first refused rows of each reason.
-        shown: The first few examples of train, long texts cut.
+        shown: The first few examples of train, cut short.
         complete: Whether all was read.
     """
 
     inputs: Mapping[str, InputReport]
     splits: Mapping[str, SplitReport]
     first_examples: FirstExamples
-    shown: list[Any]
+    shown: list[ShownRow]
     complete: bool
 
 
@@ -202,6 +203,10 @@ def conclude(findings: Findings, sink: Sink, options: Options, key: str, seconds
         inputs=dict(findings.inputs),
         splits=dict(findings.splits),
         dropped=most_frequent_first(dropped),
+        refused={
+            reason.value: [RefusedRow(place, detail) for place, detail in kept]
+            for reason, kept in findings.first_examples.by_reason.items()
+        },
         complete=findings.complete,
         problems=[],
         examples=findings.shown,
@@ -210,6 +215,8 @@ def conclude(findings: Findings, sink: Sink, options: Options, key: str, seconds
     problems = judge(report, options, findings.first_examples)
     kept = [FoundProblem(problem.place, problem.reason, problem.mend) for problem in problems]
     report = msgspec.structs.replace(report, problems=kept)
+    with sink.write(PAGE_FILE) as write:
+        write(page(report).encode())
     with sink.write(REPORT_FILE) as write:
         write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return report

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from functools import reduce
 from itertools import chain
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -28,7 +28,7 @@ from shared.data.outputs import DROPPED_FILE, SPLITS, Outputs, carving
 from shared.data.prepare import Findings, alone, carved_from_train, conclude, finished
 from shared.data.prompts import MOST_PROMPTS, PROMPTS_FILE
 from shared.data.reasons import Reason
-from shared.data.report import InputReport, SplitReport
+from shared.data.report import InputReport, ShownRow, SplitReport
 from shared.data.selection import PATIENCE, Selection, bearable
 from shared.data.splitting import DigestSet
 from shared.data.verdict import FirstExamples
@@ -65,7 +65,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     inputs: dict[str, InputReport]
     splits: dict[str, SplitReport]
     refused: dict[str, list[tuple[str, str]]]
-    shown: list[Any]
+    shown: list[ShownRow]
     course: list[tuple[int, int]]
 
     @property

@@ -29,6 +29,7 @@ class Limits:
         instances: Most instances of a deployment.
         runs: Most runs that train at the same time.
         attempts: Most training attempts of one run; as many jobs may try to prepare its data.
+        tokens: Most tokens that one training may take, by estimate; `None` for any number.
         in_function: Most bytes of sources that are prepared in a function; more is a job's work.
         preparing_nodes: Most nodes of a job that prepares data.
     """
@@ -39,6 +40,7 @@ class Limits:
     instances: int
     runs: int
     attempts: int
+    tokens: int | None = None
     in_function: int = 2 * 10**9
     preparing_nodes: int = 4
 
