@@ -21,6 +21,7 @@ from local.azureml.server import ControlPlane
 from local.ports import free_port
 from tests.wire.conftest import make_client, pointed_at
 from tests.wire.job_making import data_file, fine_tune, held, wait_for
+from tests.wire.test_control_plane_commands import a_command
 
 TERMINAL = {"Completed", "Failed", "Canceled"}
 
@@ -155,6 +156,32 @@ def test_a_killed_control_plane_starts_again_what_died_with_it(doomed, tmp_path,
         release.touch()
         with ControlPlane(settings, port=ports[0], identity_port=ports[1]):
             assert wait_for(client, job.name) == "Completed"
+
+
+def test_a_killed_control_plane_adopts_a_command_and_learns_how_it_ended(
+    doomed, tmp_path, monkeypatch
+):
+    """All nodes of a command job live on; their end is known though nobody watched when it came."""
+    child, settings, ports = doomed
+    for name, value in environment_of(settings, ports, header_of(settings)).items():
+        monkeypatch.setenv(name, value)
+    client = make_client()
+    several = {
+        "instance_count": 2,
+        "distribution": {"type": "pytorch", "process_count_per_instance": 1},
+    }
+    line = (
+        f"touch {tmp_path}/up-$RANK; until test -e {tmp_path}/go; do sleep 0.1; done; exit $RANK"
+    )
+    job = client.jobs.create_or_update(a_command(line, **several))
+    wait_until(lambda: all((tmp_path / f"up-{rank}").exists() for rank in (0, 1)))
+    (runner,) = trainers(settings.state)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    (tmp_path / "go").touch()
+    wait_until(lambda: not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE)
+    with ControlPlane(settings, port=ports[0], identity_port=ports[1]):
+        assert wait_for(client, job.name) == "Failed"  # node 1 ended with status 1
 
 
 def test_stopping_leaves_no_process_behind_and_the_job_goes_on_later(plane_settings, tmp_path):
