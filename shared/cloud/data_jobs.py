@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shared.cloud import data_job
 from shared.cloud.failures import failing
-from shared.cloud.jobs import job_from
+from shared.cloud.jobs import building, job_from
 from shared.cloud.sdk import workspace_client
 from shared.errors import Busy, Refused
 from shared.runs.naming import TAG
@@ -103,7 +103,8 @@ class DataJobs:
                 failing(f"submitting the job {request.name}"),
             ):
                 gather(Path(folder))
-                job = command_job(request, self._compute, folder)
+                with building:
+                    job = command_job(request, self._compute, folder)
                 return job_from(client.jobs.create_or_update(job))
         except (Busy, Refused) as error:
             # Somebody else may have submitted it since we looked.

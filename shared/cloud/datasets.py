@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from shared.cloud import hub
 from shared.cloud.blob_rows import ENDINGS, BlobSource, ending_of
-from shared.cloud.data_plans import Plan, refused_by, write_plan
+from shared.cloud.data_plans import Plan, read_plan, refused_by, write_plan
 from shared.cloud.failures import failing
 from shared.cloud.staging import commit, sent, staged
 from shared.cloud.storage import DATA, DATASETS
@@ -187,9 +187,16 @@ class CloudPreparation:
         return fingerprint(self.sources(dataset), options_of(dataset, max_seq_length))
 
     def plan(self, dataset: Dataset, max_seq_length: int | None, job: str, nodes: int) -> DataPlan:
-        """Write down for the job of this name what it is to prepare, on at most so many nodes."""
+        """Write down for the job of this name what it is to prepare, on at most so many nodes.
+
+        What is written already stays: the job may have begun to read it.
+        """
         sources = self.sources(dataset)
         key = fingerprint(sources, options_of(dataset, max_seq_length))
+        try:
+            return DataPlan(key, len(read_plan(self.sink(key), job).shares))
+        except Missing:
+            pass
         shares = cut([bytes_of(source) for _, source in in_order(sources)], nodes)
         written = Plan(
             dataset=dataset.model_dump(mode="json", exclude_none=True),

@@ -51,8 +51,9 @@ _VAGUE = re.compile(
     r"(?i)child (run|job)s?|failed (step|node)s?|see .*(details|logs)|pipeline .*fail"
 )
 
-_submitting = threading.Lock()
-"""The SDK builds pipelines on a stack that all threads share, and changes the component on the way."""
+building = threading.Lock()
+"""Held while a job is built: the SDK builds pipelines on a stack that all threads share, and adds to the one that is
+being built whatever job another thread makes meanwhile; it also changes the component on the way."""
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Jobs:
         component = fetched(ComponentReference.of_id(request.component))
         client = workspace_client(self._place)
         try:
-            with _submitting, failing(f"submitting the job {request.name}"):
+            with building, failing(f"submitting the job {request.name}"):
                 job = pipeline_job(request, component)
                 return job_from(client.jobs.create_or_update(job))
         except (Busy, Refused) as error:

@@ -229,6 +229,13 @@ def test_only_the_jobs_own_folder_is_removed(preparation, connection):
     assert set(contents(connection, "f00d")) == {"parts/j10/a", "train.jsonl"}
 
 
+def test_a_plan_does_not_change_under_its_job(preparation, dataset):
+    """Settings may, between a submission whose answer was lost and the next."""
+    first = preparation.plan(dataset, None, "j5", 3)
+    assert preparation.plan(dataset, None, "j5", 1) == first
+    assert preparation.plan(dataset, None, "j6", 1).nodes == 1
+
+
 def test_a_plan_and_a_refusal_are_read_as_they_were_written(preparation):
     """And what is not there refuses nothing."""
     sink = preparation.sink("f00d")

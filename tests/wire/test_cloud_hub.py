@@ -33,6 +33,8 @@ dataset = Dataset.model_validate(json.loads(sys.argv[1]))
 try:
     if sys.argv[2] == "problems":
         told = [[each.place, each.reason, each.mend] for each in hub.problems(dataset)]
+    elif sys.argv[2] == "size":
+        told = hub.size(dataset)
     else:
         told = {
             split: [found[0].identity, b"".join(found[0].blocks()).decode()]
@@ -119,3 +121,8 @@ def test_files_that_cannot_be_read_reject_the_data(look):
         kind, said = look("sources", address=broken.url)
     assert kind == "DataRejected"
     assert "someone/chats" in said
+
+
+def test_the_size_of_a_hub_dataset_is_that_of_its_files(look):
+    """Asked of the hub, nothing is read; it decides whether a function or a job prepares it."""
+    assert look("size") == sum(map(len, CHATS.values()))
