@@ -53,6 +53,10 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     at_most = float(environment[AT_MOST])
     try:
         Node(preparation, key, job, rank=rank, nodes=nodes, at_most=at_most).run()
+    except Transient as error:
+        # In the words by which a failure of the infrastructure is told from others, and repeated.
+        logger.error("the service is temporarily unavailable: %s", error)  # noqa: TRY400
+        return 1
     except DroptuneError as error:
         logger.error("%s", error)  # noqa: TRY400 - it says what is wrong; a trace would hide it
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,8 +15,9 @@ from shared.cloud.arm import Place
 from shared.cloud.data_jobs import DataCompute
 from shared.cloud.data_plans import Plan, folder_of, read_plan, refused_by, write_plan
 from shared.cloud.datasets import CloudPreparation
+from shared.cloud.jobs import is_of_infrastructure
 from shared.cloud.workspace import AzureWorkspace
-from shared.errors import Busy, DataRejected, Refused
+from shared.errors import Busy, DataRejected, Refused, Unavailable
 from shared.runs.manifest import Dataset
 from shared.runs.ports import DataJobRequest, JobState
 from tests.memory import conversations, jsonl
@@ -195,6 +197,50 @@ def test_a_node_without_its_fellows_does_not_wait_for_ever(
     assert preparation.finished(plan.fingerprint, "j4") is None
     assert here([plan.fingerprint, "j4"], environment_of(connection, 0, 2) | patience) == 1
     assert "its plan needs 3" in caplog.text
+
+
+def test_a_job_that_begins_anew_goes_on_from_what_its_nodes_left(
+    here, preparation, dataset, connection, monkeypatch
+):
+    """Azure ML starts all nodes again when it lost one: the same bytes come out, and no mark is left."""
+    expected = preparation.prepare(dataset, None, lambda: None)
+    wanted = {name: contents(connection, expected.fingerprint)[name] for name in FILES}
+    forget(connection, expected.fingerprint)
+    plan = preparation.plan(dataset, None, "j7", 3)
+    lonely = environment_of(connection, 1, 3) | {data_job.AT_MOST: "0"}
+    assert here([plan.fingerprint, "j7"], lonely) == 1
+    assert preparation.sink(plan.fingerprint).exists(f"{folder_of('j7')}/0001-read")
+    monkeypatch.setattr(data_job, "_LOOK_SECONDS", 0.05)
+    ends: dict[int, int] = {}
+
+    def node(rank: int) -> None:
+        ends[rank] = here([plan.fingerprint, "j7"], environment_of(connection, rank, 3))
+
+    threads = [threading.Thread(target=node, args=(rank,)) for rank in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ends == {0: 0, 1: 0, 2: 0}
+    found = contents(connection, plan.fingerprint)
+    assert {name: found[name] for name in FILES} == wanted
+    assert not [name for name in found if name.startswith("parts/")]
+
+
+def test_storage_that_does_not_answer_is_a_failure_of_the_infrastructure(
+    here, preparation, dataset, connection, monkeypatch, caplog
+):
+    """So the run tries again with another job."""
+    plan = preparation.plan(dataset, None, "j8", 1)
+    monkeypatch.setattr(data_job, "_LOOK_SECONDS", 0.01)
+
+    def away(*_, **__):
+        raise Unavailable("no connection")
+
+    monkeypatch.setattr(data_job, "prepare", away)
+    assert here([plan.fingerprint, "j8"], environment_of(connection)) == 1
+    assert caplog.text.count("trying again") == 4
+    assert is_of_infrastructure("UserError", caplog.messages[-1])
 
 
 def test_parts_are_one_file_once_they_are_joined(preparation, connection):
