@@ -46,7 +46,7 @@ def _storage() -> StorageConnection:
 def _workspace() -> AzureWorkspace:
     from shared.cloud.workspace import workspace_from
 
-    return workspace_from(settings(), storage=_storage())
+    return workspace_from(settings())
 
 
 @functools.cache

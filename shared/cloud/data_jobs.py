@@ -19,6 +19,7 @@ from shared.cloud import data_job
 from shared.cloud.failures import failing
 from shared.cloud.jobs import building, job_from
 from shared.cloud.sdk import workspace_client
+from shared.cloud.storage import connection_from
 from shared.errors import Busy, Refused
 from shared.runs.naming import TAG
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from shared.cloud.arm import Place
     from shared.cloud.jobs import Jobs
+    from shared.cloud.storage import StorageConnection
     from shared.runs.ports import DataJobRequest, Job
     from shared.settings import Settings
 
@@ -62,14 +64,14 @@ class DataCompute:
         cluster: A CPU cluster's name; empty: serverless compute.
         size: The VM size of serverless compute.
         environment: An Azure ML environment, `azureml:NAME:VERSION` or of a registry; empty: one is made.
-        address: The blob service's address.
+        storage: The account, of which the job is told the address alone.
         datastore: The workspace's name for the container `datasets`.
     """
 
     cluster: str
     size: str
     environment: str
-    address: str
+    storage: StorageConnection
     datastore: str
 
 
@@ -141,7 +143,7 @@ def command_job(request: DataJobRequest, compute: DataCompute, code: str) -> Any
     from azure.ai.ml import ManagedIdentityConfiguration, command
 
     variables = {
-        data_job.ADDRESS: compute.address,
+        data_job.ADDRESS: compute.storage.blob_address,
         data_job.DATASTORE: compute.datastore,
         data_job.AT_MOST: str(int(request.at_most.total_seconds())),
     }
@@ -183,12 +185,12 @@ def _environment() -> Any:
     )
 
 
-def compute_from(settings: Settings, address: str) -> DataCompute:
-    """What the app settings name; `address` is the blob service's."""
+def compute_from(settings: Settings) -> DataCompute:
+    """What the app settings name."""
     return DataCompute(
         cluster=settings.prepare_cluster,
         size=settings.prepare_size,
         environment=settings.prepare_environment,
-        address=address,
+        storage=connection_from(settings),
         datastore=settings.datastore,
     )

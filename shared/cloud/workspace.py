@@ -15,7 +15,6 @@ from shared.cloud.jobs import OUTPUT, Jobs
 from shared.cloud.online import Online
 from shared.cloud.registry import ComponentReference
 from shared.cloud.sdk import workspace_client
-from shared.cloud.storage import connection_from
 from shared.errors import Busy, Missing, Refused
 from shared.runs.naming import TAG
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from shared.cloud.data_jobs import DataCompute
-    from shared.cloud.storage import StorageConnection
     from shared.runs.parameters import Component
     from shared.runs.ports import (
         DataJobRequest,
@@ -253,10 +251,7 @@ def _model(request: ModelRequest) -> Any:
 
 
 def workspace_from(
-    settings: Settings,
-    component: ComponentReference | None = None,
-    *,
-    storage: StorageConnection | None = None,
+    settings: Settings, component: ComponentReference | None = None
 ) -> AzureWorkspace:
     """The workspace that the app settings name.
 
@@ -265,7 +260,7 @@ def workspace_from(
     return AzureWorkspace(
         Place(settings.subscription, settings.resource_group, settings.workspace),
         component,
-        data=compute_from(settings, (storage or connection_from(settings)).blob_address),
+        data=compute_from(settings),
         metrics_endpoint=settings.metrics_endpoint,
         metadata_url=os.environ.get("ARM_CLOUD_METADATA_URL", ""),
     )

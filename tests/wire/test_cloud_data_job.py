@@ -40,7 +40,7 @@ def workspace(control_plane, connection):
         cluster="",
         size="Standard_DS3_v2",
         environment="",
-        address=connection.blob_address,
+        storage=connection,
         datastore="droptune_datasets",
     )
     made = AzureWorkspace(
@@ -228,7 +228,7 @@ def test_a_job_that_begins_anew_goes_on_from_what_its_nodes_left(
 
 
 def test_storage_that_does_not_answer_is_a_failure_of_the_infrastructure(
-    here, preparation, dataset, connection, monkeypatch, caplog
+    *, here, preparation, dataset, connection, monkeypatch, caplog
 ):
     """So the run tries again with another job."""
     plan = preparation.plan(dataset, None, "j8", 1)
