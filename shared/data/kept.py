@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 def kept_problem(names: Sequence[str]) -> str | None:
     """Why these columns may not be kept, if they may not."""
     if taken := [name for name in names if name in ("messages", "tools")]:
-        return f"keep_columns names {' and '.join(taken)}, which every row keeps"
+        return f"names {' and '.join(taken)}, which is kept in any case"
     # The component strips the names of columns: two that are alike then would be a fault.
     if any(name != name.strip() or not name for name in names):
-        return "keep_columns must not be blank, nor begin or end with a space"
+        return "must name columns that are not blank and neither begin nor end with a space"
     if len(set(names)) < len(names):
-        return "keep_columns names a column twice"
+        return "names a column twice"
     return None
 
 

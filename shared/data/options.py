@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from shared.data.kept import kept_problem
-from shared.data.shapes import named_shape
+from shared.data.shapes import Shape, named_shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,16 +72,18 @@ class Options:
             "validation_fraction and test_fraction must leave something for train": held_out < 1,
             "seed must be from 0 to 2^64 - 1": 0 <= self.seed < 1 << 64,
             "max_row_bytes must be from 1 KiB to 1 GiB": 1 << 10 <= self.max_row_bytes <= 1 << 30,
+            f"shape must be one of {', '.join(Shape)}": self.shape in (None, *Shape),
             "sampling must be hash or first": self.sampling in ("hash", "first"),
             "system must not be blank": self.system is None or bool(self.system.strip()),
         }
         wrong = [rule for rule, kept in checks.items() if not kept]
-        try:
-            named_shape(self.shape, self.columns)
-        except ValueError as error:
-            wrong.append(str(error))
+        if self.shape in (None, *Shape):
+            try:
+                named_shape(self.shape, self.columns)
+            except ValueError as error:
+                wrong.append(f"columns {error}")
         if problem := kept_problem(self.keep_columns):
-            wrong.append(problem)
+            wrong.append(f"keep_columns {problem}")
         if wrong:
             raise ValueError("; ".join(wrong))
 

@@ -168,9 +168,6 @@ class Reader:
         turns = self._patterns.judge(roles, tools=tools is not None)
         if isinstance(turns, Refusal):
             return _placed(turns, form)
-        for place, message in enumerate(messages):
-            if message.tool_calls is not None or message.function_call is not None:
-                return _placed(Refusal(Reason.TOOL_CALLS, f"messages[{place}]"), form)
         if turns.trimmed:
             del messages[turns.kept :], contents[turns.kept :]
         if row.system is not None or self._system is not None:

@@ -34,12 +34,12 @@ class Shape(StrEnum):
 
 
 class Message(msgspec.Struct, gc=False, omit_defaults=True):
-    """A message as it is decoded and written; the last two are read only to be refused."""
+    """A message as it is decoded and written; the last two are there to be refused if not null."""
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
-    tool_calls: Any = None
-    function_call: Any = None
+    tool_calls: None = None
+    function_call: None = None
 
 
 class Turn(msgspec.Struct, gc=False):
@@ -187,8 +187,9 @@ def required(shape: Shape) -> list[str]:
 
 
 def columns_of(shape: Shape) -> list[str]:
-    """The columns that a row of the shape may have, those that it must have among them."""
-    return [field.name for field in msgspec.structs.fields(ROWS[shape])]
+    """The columns that a row of the shape may have, first those that it must have."""
+    fields = sorted(msgspec.structs.fields(ROWS[shape]), key=lambda field: not field.required)
+    return [field.name for field in fields]
 
 
 def named_shape(shape: str | None, columns: Mapping[str, str]) -> Shape | None:
@@ -202,21 +203,16 @@ def named_shape(shape: str | None, columns: Mapping[str, str]) -> Shape | None:
         The shape, or None where each row is to tell it.
 
     Raises:
-        ValueError: There is no such shape, or the mapping does not suit it; the message says what
-            is wrong.
+        ValueError: There is no such shape, or the mapping does not suit it; the message says why.
     """
-    if shape is not None and shape not in list(Shape):
-        raise ValueError(f"shape must be one of {', '.join(Shape)}")
     candidates = [Shape(shape)] if shape else list(Shape)
     suiting = [one for one in candidates if columns.keys() <= set(columns_of(one))]
     if not suiting:
-        raise ValueError(
-            "columns must be keyed by the columns of one shape: " + _known(candidates)
-        )
+        raise ValueError("must be keyed by the columns of one shape: " + _known(candidates))
     read = {name for one in suiting for name in columns_of(one)}
     meanings = Counter(columns.get(name, name) for name in read)
     if twice := sorted(name for name, count in meanings.items() if count > 1):
-        raise ValueError(f"columns gives more than one meaning to {', '.join(twice)}")
+        raise ValueError(f"gives more than one meaning to {', '.join(twice)}")
     return suiting[0] if len(suiting) == 1 else None
 
 
