@@ -13,28 +13,45 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from shared.data.reasons import Reason, Refusal
-from shared.data.shapes import SPEAKERS, Shape
+from shared.data.shapes import SPEAKERS, Shape, required
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 _SHOWN = 60
 
 
-def columns_in(line: bytes) -> dict[str, msgspec.Raw] | Refusal:
-    """The columns of a row that is not blank, not yet looked into; or why it is no row at all."""
+def fault_of(line: bytes) -> Refusal | None:
+    """Why a line that is not blank is no JSON object, if it is none."""
     try:
         line.decode()
     except UnicodeDecodeError as error:
         return Refusal(Reason.NOT_UTF8, f"byte {error.start}: {error.reason}")
     try:
-        return msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        msgspec.json.decode(line, type=dict[str, msgspec.Raw])
     except RecursionError:
         return Refusal(Reason.TOO_DEEP, "more levels than a parser takes")
     except msgspec.ValidationError as error:  # not an object
         return Refusal(Reason.WRONG_TYPES, str(error))
     except msgspec.DecodeError as error:
         return _malformed(line, str(error))
+    return None
+
+
+def without_shape(line: bytes, among: Sequence[Shape], columns: Mapping[str, str]) -> Refusal:
+    """Refuse a JSON object whose columns are those of no shape.
+
+    Args:
+        line: The row.
+        among: The shapes that it could have had.
+        columns: By our name of a column the dataset's name of it.
+    """
+    wanted = ""
+    if len(among) == 1:
+        names = (columns.get(name, name) for name in required(among[0]))
+        wanted = f"{among[0]} needs {', '.join(names)}; "
+    shown = ", ".join(msgspec.json.decode(line, type=dict[str, msgspec.Raw])) or "none"
+    return Refusal(Reason.UNKNOWN_SHAPE, f"{wanted}the columns are: {_shown(shown)}")
 
 
 def diagnose(
@@ -68,7 +85,9 @@ def diagnose(
     if found:
         return found
     name, tools = column("tools")
-    return Refusal(Reason.WRONG_TYPES, f"{name} is {_kind(tools)}, not a list of objects")
+    if tools is not None:
+        return Refusal(Reason.WRONG_TYPES, f"{name} is {_kind(tools)}, not a list of objects")
+    return Refusal(Reason.WRONG_TYPES, "a key is given twice, once with a value of a wrong type")
 
 
 class _Unreadable:

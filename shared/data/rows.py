@@ -22,11 +22,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
-from shared.data.diagnosis import columns_in, diagnose
+from shared.data.diagnosis import diagnose, fault_of, without_shape
 from shared.data.kept import KeptColumns
 from shared.data.options import Options
 from shared.data.reasons import Reason, Refusal
-from shared.data.shapes import LISTS, ROWS, TELLING, Message, Row, Shape, named_shape, shape_among
+from shared.data.shapes import (
+    LISTS,
+    ROWS,
+    TELLING,
+    Columns,
+    Message,
+    Row,
+    Shape,
+    named_shape,
+    shapes_of,
+)
 from shared.data.turns import TurnPatterns, Turns
 
 if TYPE_CHECKING:
@@ -121,12 +131,13 @@ class Reader:
     def __init__(self, options: Options | None = None) -> None:
         options = options or Options()
         self._columns = options.columns
-        self._named = named_shape(options.shape, options.columns)
+        named = named_shape(options.shape, options.columns)
+        shapes = [named] if named else list(Shape)
         self._forms = {
-            shape: _Form(shape, options.columns, named=self._named is not None)
-            for shape in ([self._named] if self._named else Shape)
+            shape: _Form(shape, options.columns, named=named is not None) for shape in shapes
         }
-        self._form = next(iter(self._forms.values()))
+        self._form = self._forms[shapes[0]]
+        self._given = Columns(options.columns, shapes)
         self._system = options.system
         self._kept = KeptColumns(options.keep_columns) if options.keep_columns else None
         self._decode_tools = msgspec.json.Decoder(list[dict[str, Any]]).decode
@@ -144,17 +155,23 @@ class Reader:
             return self._second_look(line)
 
     def _second_look(self, line: bytes) -> Example | Refusal:
-        given = columns_in(line)
-        if isinstance(given, Refusal):
-            return given
-        shape = shape_among(given, self._columns, self._named)
-        if isinstance(shape, Refusal):
-            return shape
-        form = self._forms[shape]
+        shapes = list(self._forms)
+        try:
+            given = self._given.of(line)
+        except (ValueError, RecursionError) as error:
+            return fault_of(line) or Refusal(Reason.NOT_JSON, str(error))
+        fitting = shapes_of(given, self._columns, shapes)
+        if len(fitting) != 1:
+            return fault_of(line) or (
+                Refusal(Reason.AMBIGUOUS_SHAPE, "it fits " + " and ".join(fitting))
+                if fitting
+                else without_shape(line, shapes, self._columns)
+            )
+        form = self._forms[fitting[0]]
         try:
             verdict = self._judge(line, form.decode(line), form)
         except (ValueError, RecursionError):
-            return diagnose(given, shape, self._columns)
+            return fault_of(line) or diagnose(given, form.shape, self._columns)
         self._form = form
         return verdict
 

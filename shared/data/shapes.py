@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from shared.data.reasons import Reason, Refusal
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -78,6 +76,7 @@ SPEAKERS: Final = {
     "observation": "tool",
 }
 
+_ABSENT: Final = msgspec.Raw()
 _messages_in = msgspec.json.Decoder(list[Message]).decode
 _turns_in = msgspec.json.Decoder(list[Turn]).decode
 
@@ -220,37 +219,51 @@ def _known(shapes: Collection[Shape]) -> str:
     return "; ".join(f"{shape} has {', '.join(columns_of(shape))}" for shape in shapes)
 
 
-def shape_among(
-    given: Mapping[str, msgspec.Raw], columns: Mapping[str, str], named: Shape | None
-) -> Shape | Refusal:
-    """The one shape that a row's columns fit.
+def shapes_of(
+    given: Mapping[str, msgspec.Raw], columns: Mapping[str, str], among: Collection[Shape]
+) -> list[Shape]:
+    """Those of the shapes whose columns a row has.
 
     Args:
         given: The row's columns and their JSON.
         columns: By our name of a column the dataset's name of it.
-        named: The only shape that is looked for, if there is one.
+        among: The shapes that it may have.
     """
-    filled = {name for name, value in given.items() if bytes(value) != b"null"}
-    shapes = [named] if named else list(Shape)
+    filled = [name for name, value in given.items() if bytes(value) != b"null"]
     # Without a shape that is filled, one whose columns are there, but null, tells the fault better.
-    for present in (filled, given.keys()):
+    for present in (filled, given):
         fitting = [
             shape
-            for shape in shapes
+            for shape in among
             if all(columns.get(name, name) in present for name in required(shape))
         ]
-        if len(fitting) == 1:
-            return fitting[0]
         if fitting:
-            return Refusal(Reason.AMBIGUOUS_SHAPE, "it fits " + " and ".join(fitting))
-    wanted = ""
-    if named:
-        wanted = (
-            f"{named} needs {', '.join(columns.get(name, name) for name in required(named))}; "
-        )
-    shown = ", ".join(given) or "none"
-    return Refusal(Reason.UNKNOWN_SHAPE, f"{wanted}the columns are: {_cut(shown)}")
+            return fitting
+    return []
 
 
-def _cut(text: str, longest: int = 100) -> str:
-    return text if len(text) <= longest else text[:longest] + "…"
+class Columns:
+    """Finds the columns that count in a row of whatever shape, without looking into them.
+
+    Args:
+        columns: By our name of a column the dataset's name of it.
+        among: The shapes that a row may have.
+    """
+
+    def __init__(self, columns: Mapping[str, str], among: Collection[Shape]) -> None:
+        read = dict.fromkeys(name for shape in among for name in columns_of(shape))
+        self._names = [columns.get(name, name) for name in read]
+        absent: list[Any] = [(name, msgspec.Raw, _ABSENT) for name in read]
+        row = msgspec.defstruct("Columns", absent, rename=dict(columns))
+        self._decode = msgspec.json.Decoder(row).decode
+
+    def of(self, line: bytes) -> dict[str, msgspec.Raw]:
+        """The JSON of each column that is there, by the dataset's names.
+
+        Raises:
+            ValueError: The line is no JSON object.
+            RecursionError: It is nested too deeply.
+        """
+        values = msgspec.structs.astuple(self._decode(line))
+        found = zip(self._names, values, strict=True)
+        return {name: value for name, value in found if value is not _ABSENT}
