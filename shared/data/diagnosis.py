@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from shared.data.reasons import Reason, Refusal
-from shared.data.shapes import SPEAKERS, Shape, required
+from shared.data.shapes import REQUIRED, SPEAKERS, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -48,7 +48,7 @@ def without_shape(line: bytes, among: Sequence[Shape], columns: Mapping[str, str
     """
     wanted = ""
     if len(among) == 1:
-        names = (columns.get(name, name) for name in required(among[0]))
+        names = (columns.get(name, name) for name in REQUIRED[among[0]])
         wanted = f"{among[0]} needs {', '.join(names)}; "
     shown = ", ".join(msgspec.json.decode(line, type=dict[str, msgspec.Raw])) or "none"
     return Refusal(Reason.UNKNOWN_SHAPE, f"{wanted}the columns are: {_shown(shown)}")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 
 class Shape(StrEnum):
@@ -180,15 +180,15 @@ TELLING: Final = {
 LISTS: Final = {Shape.MESSAGES: "messages", Shape.SHAREGPT: "conversations"}
 
 
-def required(shape: Shape) -> list[str]:
-    """The columns that a row of the shape must have."""
-    return [field.name for field in msgspec.structs.fields(ROWS[shape]) if field.required]
-
-
-def columns_of(shape: Shape) -> list[str]:
-    """The columns that a row of the shape may have, first those that it must have."""
-    fields = sorted(msgspec.structs.fields(ROWS[shape]), key=lambda field: not field.required)
-    return [field.name for field in fields]
+#: The columns that a row of each shape must have, and those that it may have, these among them.
+REQUIRED: Final[Mapping[Shape, Sequence[str]]] = {
+    shape: [field.name for field in msgspec.structs.fields(row) if field.required]
+    for shape, row in ROWS.items()
+}
+COLUMNS: Final[Mapping[Shape, Sequence[str]]] = {
+    shape: list(dict.fromkeys([*REQUIRED[shape], *row.__struct_fields__]))
+    for shape, row in ROWS.items()
+}
 
 
 def named_shape(shape: str | None, columns: Mapping[str, str]) -> Shape | None:
@@ -205,10 +205,10 @@ def named_shape(shape: str | None, columns: Mapping[str, str]) -> Shape | None:
         ValueError: There is no such shape, or the mapping does not suit it; the message says why.
     """
     candidates = [Shape(shape)] if shape else list(Shape)
-    suiting = [one for one in candidates if columns.keys() <= set(columns_of(one))]
+    suiting = [one for one in candidates if columns.keys() <= set(COLUMNS[one])]
     if not suiting:
         raise ValueError("must be keyed by the columns of one shape: " + _known(candidates))
-    read = {name for one in suiting for name in columns_of(one)}
+    read = {name for one in suiting for name in COLUMNS[one]}
     meanings = Counter(columns.get(name, name) for name in read)
     if twice := sorted(name for name, count in meanings.items() if count > 1):
         raise ValueError(f"gives more than one meaning to {', '.join(twice)}")
@@ -216,7 +216,7 @@ def named_shape(shape: str | None, columns: Mapping[str, str]) -> Shape | None:
 
 
 def _known(shapes: Collection[Shape]) -> str:
-    return "; ".join(f"{shape} has {', '.join(columns_of(shape))}" for shape in shapes)
+    return "; ".join(f"{shape} has {', '.join(COLUMNS[shape])}" for shape in shapes)
 
 
 def shapes_of(
@@ -235,7 +235,7 @@ def shapes_of(
         fitting = [
             shape
             for shape in among
-            if all(columns.get(name, name) in present for name in required(shape))
+            if all(columns.get(name, name) in present for name in REQUIRED[shape])
         ]
         if fitting:
             return fitting
@@ -251,7 +251,7 @@ class Columns:
     """
 
     def __init__(self, columns: Mapping[str, str], among: Collection[Shape]) -> None:
-        read = dict.fromkeys(name for shape in among for name in columns_of(shape))
+        read = dict.fromkeys(name for shape in among for name in COLUMNS[shape])
         self._names = [columns.get(name, name) for name in read]
         absent: list[Any] = [(name, msgspec.Raw, _ABSENT) for name in read]
         row = msgspec.defstruct("Columns", absent, rename=dict(columns))

@@ -10,7 +10,7 @@ import pytest
 from shared.data.options import Options
 from shared.data.reasons import Reason, Refusal
 from shared.data.rows import Example, Reader
-from shared.data.shapes import SPEAKERS, Shape, Turn, required
+from shared.data.shapes import REQUIRED, SPEAKERS, Shape, Turn
 from shared.runs.manifest import Dataset
 from tests.memory import conversation
 
@@ -377,4 +377,4 @@ def test_the_manifest_names_the_shapes_that_there_are():
 def test_no_shape_is_part_of_another():
     for shape in Shape:
         others = [other for other in Shape if other is not shape]
-        assert not any(set(required(shape)) <= set(required(other)) for other in others)
+        assert not any(set(REQUIRED[shape]) <= set(REQUIRED[other]) for other in others)
