@@ -474,6 +474,16 @@ def test_rows_that_differ_in_kept_columns_alone_are_duplicates():
     assert dropped["reason"] == "duplicate"
 
 
+def test_a_kept_column_may_have_any_name():
+    names = ["more", "role", "content", "tool_calls", "system"]
+    rows = [row | dict.fromkeys(names, "x") for row in conversations(20)]
+    sink = MemorySink()
+    report = prepare(train_of(*rows), sink, Options(keep_columns=names)).report
+    assert all(row["more"] == row["system"] == "x" for row in sink.rows("train.jsonl"))
+    assert report.examples[0].more == 0
+    assert len(sink.rows("prompts.jsonl")) == report.splits["test"].rows
+
+
 def test_what_is_remembered_on_disk_is_remembered_as_well(monkeypatch):
     rows = [*conversations(500), *conversations(400)]
     sources = train_of(*rows) | {"test": [MemorySource(jsonl(*conversations(50, 200)), "t")]}
