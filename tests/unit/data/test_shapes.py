@@ -233,6 +233,18 @@ def test_what_becomes_of_a_row_does_not_depend_on_the_rows_before():
         assert [reader.read(lines[n]) for n in order] == [alone[n] for n in order]
 
 
+def test_only_the_first_row_of_a_shape_is_looked_at_twice(monkeypatch):
+    looks = []
+    real = Reader._second_look
+    monkeypatch.setattr(
+        Reader, "_second_look", lambda self, line: looks.append(line) or real(self, line)
+    )
+    reader, line = Reader(), json.dumps(QA).encode()
+    for _ in range(5):
+        reader.read(line)
+    assert len(looks) == 1
+
+
 def test_a_named_shape_decides_where_two_fit():
     row = QA | ALPACA
     assert written(row, shape="alpaca") == conversation("do", "done")
