@@ -161,12 +161,11 @@ class Reader:
         except (ValueError, RecursionError) as error:
             return fault_of(line) or Refusal(Reason.NOT_JSON, str(error))
         fitting = shapes_of(given, self._columns, shapes)
-        if len(fitting) != 1:
-            return fault_of(line) or (
-                Refusal(Reason.AMBIGUOUS_SHAPE, "it fits " + " and ".join(fitting))
-                if fitting
-                else without_shape(line, shapes, self._columns)
-            )
+        if not fitting:
+            return fault_of(line) or without_shape(line, shapes, self._columns)
+        if len(fitting) > 1:
+            both = Refusal(Reason.AMBIGUOUS_SHAPE, "it fits " + " and ".join(fitting))
+            return fault_of(line) or both
         form = self._forms[fitting[0]]
         try:
             verdict = self._judge(line, form.decode(line), form)

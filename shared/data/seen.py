@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from shared.errors import Transient
@@ -140,8 +141,12 @@ class _FileTable:
         self._size = buckets * _BUCKET
         self.room = buckets * _LOAD
         try:
-            self._file = tempfile.TemporaryFile(prefix="droptune-", buffering=0)  # noqa: SIM115
-            self._file.truncate(self._size)
+            with ExitStack() as stack:
+                self._file = stack.enter_context(
+                    tempfile.TemporaryFile(prefix="droptune-", buffering=0)
+                )
+                self._file.truncate(self._size)
+                stack.pop_all()
         except OSError as error:
             raise Transient(f"no temporary file for the digests of rows: {error}") from error
         self._number = self._file.fileno()
