@@ -56,24 +56,27 @@ def failing_call():
 
 def test_a_failure_is_raised_by_a_later_call():
     failed = threading.Event()
-    with (
-        pytest.raises(OSError, match="disk is full"),
-        Background(threads=1, most=9) as background,
-    ):
-        background.do(failing_call)
-        background.do(failed.set)
-        assert failed.wait(30)
-        background.check()
+
+    def given():
+        with Background(threads=1, most=9) as background:
+            background.do(failing_call)
+            background.do(failed.set)
+            assert failed.wait(30)
+            background.check()
+
+    with pytest.raises(OSError, match="disk is full"):
+        given()
     assert no_thread_is_left()
 
 
 def test_a_failure_is_raised_at_the_end_at_the_latest():
-    with (
-        pytest.raises(OSError, match="disk is full"),
-        Background(threads=1, most=9) as background,
-    ):
-        background.do(failing_call)
-        background.finish()
+    def given():
+        with Background(threads=1, most=9) as background:
+            background.do(failing_call)
+            background.finish()
+
+    with pytest.raises(OSError, match="disk is full"):
+        given()
 
 
 def test_an_exception_drops_what_has_not_begun():
