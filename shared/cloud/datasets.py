@@ -251,11 +251,22 @@ class CloudPreparation:
 
 
 def options_of(dataset: Dataset, max_seq_length: int | None) -> Options:
-    """How the dataset is to be prepared; said in one way, since the fingerprint tells 100 from 100.0."""
+    """How the manifest wants its rows prepared.
+
+    Said in one way, whatever the manifest's way was: the fingerprint tells 100 from 100.0.
+    """
     return Options(
+        shape=dataset.shape,
+        columns=dataset.columns,
+        system=dataset.system,
+        keep_columns=dataset.keep_columns,
         percent=float(dataset.percent),
+        sampling=dataset.sampling,
         max_seq_length=max_seq_length,
         max_dropped_fraction=float(dataset.max_dropped_fraction),
+        validation_fraction=float(dataset.validation_fraction),
+        test_fraction=float(dataset.test_fraction),
+        seed=dataset.seed,
     )
 
 

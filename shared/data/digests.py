@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.data.splitting import Carving, DigestSet
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from shared.data.reasons import Refusal
     from shared.data.rows import Example
+    from shared.data.seen import DigestSet
+    from shared.data.splitting import Carving
 
 SIZE = 16
 _BLOCK = 1 << 20
@@ -67,13 +67,9 @@ def digests_in(blocks: Iterable[bytes]) -> Iterator[bytes]:
         rest = whole[end:]
 
 
-def among(digests: Iterable[bytes], own: DigestSet) -> DigestSet:
+def among(digests: Iterable[bytes], own: DigestSet) -> Iterator[bytes]:
     """Those of `digests` that are in `own`."""
-    known = DigestSet()
-    for digest in digests:
-        if digest in own:
-            known.add(digest)
-    return known
+    return (digest for digest in digests if own.mark_of(digest))
 
 
 def settles(

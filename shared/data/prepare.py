@@ -20,6 +20,7 @@ from shared.data.options import Options
 from shared.data.outputs import SPLITS, outputs_in
 from shared.data.page import PAGE_FILE, page
 from shared.data.report import FoundProblem, RefusedRow, Report, most_frequent_first
+from shared.data.seen import DigestSet
 from shared.data.selection import Progress, Selection
 from shared.data.shares import in_order
 from shared.data.verdict import judge, missing_sources
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Prepared", "Progress", "fingerprint", "prepare"]
 
 #: Raise this whenever the same input would give other files than before.
-VERSION = 1
+VERSION = 2
 REPORT_FILE = "report.json"
 
 
@@ -98,8 +99,9 @@ def prepare(
 ) -> Prepared:
     """Check, sample, split and write a dataset; or find that this was done before.
 
-    Reads every source once, test and validation first, in memory bounded by `max_row_bytes` and
-    about a hundred bytes for each row.
+    Reads every source once (twice where the sample is its first rows), test and validation first, in
+    memory that depends on `max_row_bytes` alone; what is to be remembered of very many rows lies in
+    a temporary file.
 
     Args:
         sources: By split: train, and validation and test if the dataset has them; missing ones are
@@ -157,8 +159,9 @@ def alone(
 ) -> Report:
     """Prepare it all in this process; returns what became of it, fit to train on or not."""
     started = time.monotonic()
-    with outputs_in(sink, options, carved_from_train(sources)) as outputs:
-        selection = Selection(outputs, options, on_progress)
+    carved = carved_from_train(sources)
+    with DigestSet() as seen, outputs_in(sink, options, carved) as outputs:
+        selection = Selection(outputs, options, seen, on_progress)
         for split, source in in_order(sources):
             if not selection.hopeless:
                 selection.read(split, source)
@@ -199,7 +202,7 @@ def conclude(findings: Findings, sink: Sink, options: Options, key: str, seconds
     report = Report(
         fingerprint=key,
         version=VERSION,
-        options=asdict(options),
+        options=msgspec.json.decode(msgspec.json.encode(asdict(options))),
         inputs=dict(findings.inputs),
         splits=dict(findings.splits),
         dropped=most_frequent_first(dropped),

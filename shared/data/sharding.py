@@ -29,8 +29,8 @@ from shared.data.prepare import Findings, alone, carved_from_train, conclude, fi
 from shared.data.prompts import MOST_PROMPTS, PROMPTS_FILE
 from shared.data.reasons import Reason
 from shared.data.report import InputReport, ShownRow, SplitReport
-from shared.data.selection import PATIENCE, Selection, bearable
-from shared.data.splitting import DigestSet
+from shared.data.seen import DigestSet
+from shared.data.selection import PATIENCE, Selection, bearable, mark_of
 from shared.data.verdict import FirstExamples
 from shared.data.writing import LinesFile
 
@@ -137,8 +137,9 @@ class ShardedPreparation:
                 )
                 for split in SPLITS
             }
+            seen = stack.enter_context(DigestSet())
             selection = Selection(
-                DigestTaker(files), self._options, self._on_progress, gives_up=False
+                DigestTaker(files), self._options, seen, self._on_progress, gives_up=False
             )
             for split, source in self._shares[rank]:
                 selection.read(split, source)
@@ -161,8 +162,9 @@ class ShardedPreparation:
             }
             files["prompts"] = LinesFile(prompts.append)
             outputs = Outputs(files, self._options, self._carved, settled=settled)
-            selection = Selection(outputs, self._options, self._on_progress, gives_up=False)
-            self._tell(selection, group)
+            seen = stack.enter_context(DigestSet())
+            self._remember(seen, group)
+            selection = Selection(outputs, self._options, seen, self._on_progress, gives_up=False)
             for split, source in chain.from_iterable(self._shares[share] for share in group):
                 selection.read(split, source)
             outputs.finish()
@@ -212,17 +214,18 @@ class ShardedPreparation:
             time.monotonic() - self._started,
         )
 
-    def _tell(self, selection: Selection, group: range) -> None:
-        """Tell which rows of these shares stand in earlier ones, too."""
+    def _remember(self, seen: DigestSet, group: range) -> None:
+        """Add which rows of these shares stand in earlier ones, too."""
         if not group.start:
             return
-        own = DigestSet()
-        for split in SPLITS:
-            for digest in self._digests_of(group, split):
-                own.add(digest)
-        # Splits are read one after the other, so of those that come after this share nothing is known yet.
-        for split in reversed(SPLITS):
-            selection.know(split, among(self._digests_of(range(group.start), split), own))
+        with DigestSet() as own:
+            for split in SPLITS:
+                for digest in self._digests_of(group, split):
+                    own.add(digest)
+            # In the order of reading: a row of several splits is known as one of the first.
+            for split in reversed(SPLITS):
+                for digest in among(self._digests_of(range(group.start), split), own):
+                    seen.add(digest, mark_of(split))
 
     def _group(self, rank: int) -> tuple[range, bool]:
         """The shares that this node writes, and whether every carved split has a row before them."""
