@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from local.azureml import operations, sizes
+from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.wire import (
     PROVIDER,
@@ -21,7 +22,6 @@ from local.azureml.wire import (
     NotEmulated,
     answer,
     empty,
-    json_body,
     page_size,
     page_token,
     paged_documents,
@@ -182,7 +182,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
 
 async def _put(plane: Plane, request: web.Request) -> web.Response:
     name = request.match_info["compute"]
-    body = await json_body(request)
+    body = await typed_body(request, "workspaces/computes")
     properties, cluster = _checked(name, body)
     before, now = find(plane, name), plane.clock.now()
     if before is not None and before["cluster"]["vmSize"] != cluster["vmSize"]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.storage import Storage
 from local.azureml.wire import (
@@ -22,7 +23,6 @@ from local.azureml.wire import (
     NotEmulated,
     answer,
     empty,
-    json_body,
     page_size,
     page_token,
     paged_documents,
@@ -148,7 +148,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         return empty(200)
 
     async def secrets(request: web.Request) -> web.Response:
-        found, asked = _found(plane, request), await json_body(request)
+        found, asked = _found(plane, request), await typed_body(request, "SecretExpiry")
         shown = _secrets(plane, found, asked)
         if found.get("own"):  # as on Azure, a workspace's own container is always there
             await asyncio.to_thread(storage(plane).container, found["container"])
@@ -165,7 +165,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
 
 async def _put(plane: Plane, request: web.Request) -> web.Response:
     name = request.match_info["datastore"]
-    properties = (await json_body(request)).get("properties") or {}
+    properties = (await typed_body(request, "workspaces/datastores"))["properties"]
     if properties.get("datastoreType") != "AzureBlob":
         raise NotEmulated(f"a datastore of type {properties.get('datastoreType')!r}")
     if not _NAME.match(name):

@@ -18,6 +18,7 @@ from local.azureml import (
     quota,
     sizes,
 )
+from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.online_rules import busy, invalid, missing, name_problems, refuse
 from local.azureml.transitions import atomically
@@ -27,7 +28,6 @@ from local.azureml.wire import (
     NotEmulated,
     answer,
     empty,
-    json_body,
     page_size,
     page_token,
     paged,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     Body = dict[str, Any]
 
+TYPE = "workspaces/onlineEndpoints/deployments"
 KIND = endpoints.DEPLOYMENT
 ALL = f"{endpoints.ONE}/deployments"
 ONE = f"{ALL}/{{deployment}}"
@@ -184,7 +185,7 @@ def _cores_in_use(plane: Plane) -> dict[str, int]:
 
 async def _put(plane: Plane, request: web.Request) -> web.Response:
     endpoint_name, name = request.match_info["endpoint"], request.match_info["deployment"]
-    given = await json_body(request)
+    given = await typed_body(request, TYPE)
     properties = deployment_settings.with_defaults(dict(given.get("properties") or {}))
     capacity = (given.get("sku") or {}).get("capacity")
     before = find(plane, endpoint_name, name)
@@ -307,7 +308,7 @@ def _begin(plane: Plane, request: web.Request, body: Body, state: str) -> dict[s
 async def _patch(plane: Plane, request: web.Request) -> web.Response:
     """`tags` and `sku.capacity`: all that a PATCH of a deployment may change."""
     body = _get(plane, request)
-    given = await json_body(request)
+    given = await typed_body(request, TYPE, partial=True)
     if other := sorted(set(given) - {"tags", "sku"}):
         raise NotEmulated(f"PATCH of a deployment's {', '.join(other)}")
     endpoint = endpoints.get(plane, body["endpoint"])
@@ -345,7 +346,7 @@ def _delete(plane: Plane, request: web.Request) -> web.Response:
 
 async def _logs(plane: Plane, request: web.Request) -> web.Response:
     body = _get(plane, request)
-    given = await json_body(request)
+    given = await typed_body(request, "DeploymentLogsRequest")
     kind, tail = given.get("containerType") or "InferenceServer", given.get("tail")
     files = {
         "InferenceServer": provisioning.SERVER_LOG,

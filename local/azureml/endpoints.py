@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from local.azureml import endpoint_keys, identity, operations, quota
+from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.faults import PREFIX
 from local.azureml.online_rules import (
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     Body = dict[str, Any]
 
+TYPE = "workspaces/onlineEndpoints"
 KIND = "online-endpoint"
 DEPLOYMENT = "online-deployment"
 TAKEN = "online-endpoint-name-elsewhere"
@@ -240,7 +242,7 @@ def _matches(wanted: dict[str, str | None], given: dict[str, Any]) -> bool:
 
 async def _put(plane: Plane, request: web.Request) -> web.Response:
     name = request.match_info["endpoint"]
-    given = await json_body(request)
+    given = await typed_body(request, TYPE)
     properties = dict(given.get("properties") or {})
     before = find(plane, name)
     _check(plane, name, properties, before)
@@ -335,7 +337,7 @@ def _identity(given: Body | None) -> Body:
 async def _patch(plane: Plane, request: web.Request) -> web.Response:
     """`tags` and `identity`: all that a PATCH of an endpoint may change."""
     body = get(plane, request.match_info["endpoint"])
-    given = await json_body(request)
+    given = await typed_body(request, TYPE, partial=True)
     if body["operation"]:
         raise busy("endpoint", body["name"], body["state"])
     if other := sorted(set(given) - {"tags", "identity"}):

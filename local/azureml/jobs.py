@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from local.azureml import events, job_documents, job_runner
+from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.job_checks import check_job
 from local.azureml.wire import (
@@ -15,7 +16,6 @@ from local.azureml.wire import (
     NotEmulated,
     answer,
     empty,
-    json_body,
     origin,
     page_size,
     page_token,
@@ -100,7 +100,7 @@ def _wanted(request: web.Request) -> Callable[[Job], bool]:
 
 async def _put(plane: Plane, request: web.Request) -> web.Response:
     name = request.match_info["job"]
-    sent = (await json_body(request)).get("properties") or {}
+    sent = (await typed_body(request, "workspaces/jobs"))["properties"]
     before = job_documents.find(plane, name)
     if before is not None:
         return _update(plane, before, sent)

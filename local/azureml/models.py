@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.datastores import DEFAULT
 from local.azureml.identity import PRINCIPAL
@@ -17,7 +18,6 @@ from local.azureml.wire import (
     answer,
     check_order,
     empty,
-    json_body,
     not_found,
     page_size,
     page_token,
@@ -152,7 +152,7 @@ def _list_versions(plane: Plane, request: web.Request) -> web.Response:
 
 async def _put_container(plane: Plane, request: web.Request) -> web.Response:
     name = request.match_info["model"]
-    given = (await json_body(request)).get("properties") or {}
+    given = (await typed_body(request, "workspaces/models"))["properties"]
     before = plane.store.get(CONTAINER, model_id(plane, name))
     body = before.body if before else _new_container(plane, name)
     for key in ("description", "tags", "properties", "isArchived"):
@@ -194,7 +194,7 @@ def _made(plane: Plane) -> dict[str, Any]:
 
 async def _put_version(plane: Plane, request: web.Request) -> web.Response:
     name, number = request.match_info["model"], request.match_info["version"]
-    given = (await json_body(request)).get("properties") or {}
+    given = (await typed_body(request, "workspaces/models/versions"))["properties"]
     uri, job = _checked(plane, name, number, given)
     identity = version_id(plane, name, number)
     before = plane.store.get(VERSION, identity)
