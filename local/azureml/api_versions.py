@@ -8,6 +8,7 @@ the previews up to 2024 show some fields more, which the public recordings of az
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -131,10 +132,12 @@ def in_version(request: web.Request, body: dict[str, Any], *previews: str) -> di
         previews: The properties that only previews show; `outputs.*.pathOnCompute` is that field
             of every output.
     """
-    if not shows_previews(request):
-        for path in previews:
-            _drop(body["properties"], path.split("."))
-    return body
+    if shows_previews(request):
+        return body
+    shown = copy.deepcopy(body)
+    for path in previews:
+        _drop(shown["properties"], path.split("."))
+    return shown
 
 
 def _drop(body: Any, path: list[str]) -> None:

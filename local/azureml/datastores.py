@@ -15,7 +15,8 @@ from aiohttp import web
 
 from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
-from local.azureml.storage import Storage
+from local.azureml.identity import PRINCIPAL
+from local.azureml.storage import Storage, account_sas
 from local.azureml.wire import (
     PROVIDER,
     WORKSPACE,
@@ -26,6 +27,7 @@ from local.azureml.wire import (
     page_size,
     page_token,
     paged_documents,
+    put_answer,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +41,13 @@ DEFAULT_CONTAINER = "azureml-blobstore"
 ARTIFACTS = "workspaceartifactstore"
 ARTIFACTS_CONTAINER = "azureml"
 _NAME = re.compile(r"^[a-zA-Z0-9_]{1,255}$")
+_AS_GIVEN = (
+    "subscriptionId",
+    "resourceGroup",
+    "endpoint",
+    "protocol",
+    "serviceDataAccessAuthIdentity",
+)
 
 
 def storage(plane: Plane) -> Storage:
@@ -102,8 +111,22 @@ def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
             "serviceDataAccessAuthIdentity": (
                 "WorkspaceSystemAssignedIdentity" if default else "None"
             ),
+            **body.get("given", {}),
         },
-        "systemData": {"createdAt": body["created_at"], "createdByType": "Application"},
+        "systemData": _made(body),
+    }
+
+
+def _made(body: dict[str, Any]) -> dict[str, Any]:
+    """Who made it: the workspace itself (which is not told as its maker), or a caller."""
+    by = "Application" if body.get("own") else "User"
+    maker = {} if body.get("own") else {"createdBy": PRINCIPAL, "createdByType": by}
+    return {
+        "createdAt": body["created_at"],
+        **maker,
+        "lastModifiedAt": body.get("modified_at", body["created_at"]),
+        "lastModifiedBy": PRINCIPAL,
+        "lastModifiedByType": by,
     }
 
 
@@ -190,10 +213,12 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         "secrets": credentials.get("secrets"),
         "description": properties.get("description"),
         "tags": properties.get("tags") or {},
+        "given": {key: properties[key] for key in _AS_GIVEN if properties.get(key) is not None},
         "created_at": before["created_at"] if before else iso(plane.clock.now()),
+        "modified_at": iso(plane.clock.now()),
     }
     plane.store.put(KIND, datastore_id(plane, name), body)
-    return answer(_shown(plane, body), 200 if before else 201)
+    return put_answer(request, _shown(plane, body), new=before is None)
 
 
 def _secrets(plane: Plane, body: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
@@ -201,10 +226,15 @@ def _secrets(plane: Plane, body: dict[str, Any], asked: dict[str, Any]) -> dict[
     kind = body["credentials"]
     if kind == "None":
         raise ArmError(400, "UserError", "No secrets for credentials of type None.")
-    if not body.get("own"):
-        return dict(body["secrets"] or {})
-    store = storage(plane)
-    if asked.get("expirableSecret"):
-        hours = int(asked.get("expireAfterHours") or 1)
-        return {"secretsType": "Sas", "sasToken": store.account_sas(hours)}
-    return {"secretsType": "AccountKey", "key": store.account.key}
+    account = storage(plane).account
+    kept = body.get("secrets") or {"secretsType": "AccountKey", "key": account.key}
+    if kind == "Sas" or not asked.get("expirableSecret"):
+        return dict(kept)
+    name = account.name if body.get("own") else body["account"]
+    hours = asked.get("expireAfterHours") or 1
+    try:
+        signature = account_sas(name, kept.get("key") or "", hours)
+    except ValueError:
+        text = f"The account key of datastore {body['name']} is not base64."
+        raise ArmError(400, "UserError", text) from None
+    return {"secretsType": "Sas", "sasToken": signature}

@@ -62,8 +62,8 @@ def find(plane: Plane, endpoint: str, name: str) -> Body | None:
 
     Its keys: `id`, `name`, `endpoint`, `location`, `tags`, `identity`, `properties` with defaults
     filled in, `instances`, `cores` (of the quota), `state`, `made` (whether it ever came up),
-    `serving` (what runs: the last properties that came up), `operation`, `ends`, `created_at`,
-    `modified_at`.
+    `serving` (what runs: the last properties that came up), `operation`, `ends`,
+    `operation_address` (of the last change), `created_at`, `modified_at`.
     """
     found = plane.store.get(KIND, deployment_id(plane, endpoint, name))
     return found.body if found else None
@@ -93,6 +93,10 @@ def shown(body: Body) -> Body:
         "type": f"{PROVIDER}/workspaces/onlineEndpoints/deployments",
         "properties": {
             **properties,
+            "properties": {
+                **properties["properties"],
+                operations.ADDRESS: body.get("operation_address"),
+            },
             "environmentVariables": variables,
             "provisioningState": body["state"],
         },
@@ -104,7 +108,7 @@ def shown(body: Body) -> Body:
         "tags": body["tags"],
         "location": body["location"],
         "kind": "Managed",
-        "identity": body["identity"],
+        **({"identity": body["identity"]} if body["identity"] else {}),
         "sku": {"name": "Default", "tier": "Standard", "capacity": body["instances"]},
     }
 
@@ -209,7 +213,14 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         "created_at": before["created_at"] if before else now,
     }
     headers = _begin(plane, request, body, "Updating" if before else "Creating")
-    return answer(shown(body), 200 if before else 201, headers)
+    return answer(_just_put(body) if before else shown(body), 201, headers)
+
+
+def _just_put(body: Body) -> Body:
+    """What a PUT of a deployment that exists answers: not yet all of it (recorded 2025-02-27)."""
+    now = shown(body)
+    now["properties"] |= {"provisioningState": "Creating", "instanceType": None}
+    return {**now, "systemData": {"lastModifiedAt": body["modified_at"]}}
 
 
 def _check_parent(plane: Plane, endpoint: str, name: str) -> Body:
@@ -293,10 +304,12 @@ def _begin(plane: Plane, request: web.Request, body: Body, state: str) -> dict[s
     provisioning.fleet(plane)  # while the server starts, this refuses
     now = plane.clock.now()
     with atomically(plane.store):
-        operation, headers = operations.begin(plane, request, location=body["id"])
+        lasts = body["id"] if state != "Deleting" else None
+        operation, headers = operations.begin(plane, request, of="deployment", location=lasts)
         body |= {
             "state": state,
             "operation": operation,
+            "operation_address": headers[operations.HEADER],
             "ends": iso(now + timedelta(seconds=seconds)),
             "modified_at": iso(now),
         }
@@ -338,7 +351,7 @@ def _delete(plane: Plane, request: web.Request) -> web.Response:
             f"Deployment '{body['name']}' cannot be deleted while it has traffic ({share} %). Set "
             "its traffic to 0 first."
         )
-    return empty(202, _begin(plane, request, body, "Deleting"))
+    return answer(None, 202, _begin(plane, request, body, "Deleting"))
 
 
 # Logs ---------------------------------------------------------------------------------------
@@ -352,10 +365,11 @@ async def _logs(plane: Plane, request: web.Request) -> web.Response:
         "InferenceServer": provisioning.SERVER_LOG,
         "StorageInitializer": provisioning.STORAGE_LOG,
     }
-    if kind not in files:
-        raise NotEmulated(f"logs of container type {kind!r}")
-    if tail is not None and (type(tail) is not int or tail < 1):
+    if tail is not None and tail < 1:
         raise ArmError(400, "UserError", f"tail must be a positive number: {tail!r}.")
+    if body["state"] in ("Creating", "Deleting"):
+        text = "Deployment is in deleting or creating state so logs can't be retrieved."
+        return answer({"content": text})
     lines = min(tail or MOST_LOG_LINES, MOST_LOG_LINES)
     content = last_lines(provisioning.logs(plane, body) / files[kind], lines)
     return answer({"content": content})

@@ -65,7 +65,8 @@ def find(plane: Plane, name: str) -> Body | None:
 
     Its keys: `id`, `name`, `location`, `tags`, `identity`, `properties` as sent, `state` (the
     provisioning state), `made` (whether creation has ended), `live_traffic` (the split in effect),
-    `operation`, `ends` (of the change under way), `created_at`, `modified_at`.
+    `operation`, `ends` (of the change under way), `operation_address` (of the last change),
+    `created_at`, `modified_at`.
     """
     found = plane.store.get(KIND, endpoint_id(plane, name))
     return found.body if found else None
@@ -99,6 +100,7 @@ def shown(plane: Plane, body: Body) -> Body:
             "properties": {
                 **(properties.get("properties") or {}),
                 "azureml.onlineendpointid": body["id"].lower(),
+                operations.ADDRESS: body.get("operation_address"),
             },
             "scoringUri": f"{base}/score" if made else None,
             "swaggerUri": f"{base}/swagger.json" if made else None,
@@ -266,7 +268,7 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         if before is None:
             endpoint_keys.write(plane, body["id"], properties.get("keys") or {})
     _begin_waiting(plane, body)
-    return answer(shown(plane, body), 200 if before else 201, headers)
+    return answer(shown(plane, body), 201, headers)
 
 
 def _check(plane: Plane, name: str, properties: Body, before: Body | None) -> None:
@@ -353,8 +355,9 @@ async def _patch(plane: Plane, request: web.Request) -> web.Response:
 
 def _begin(plane: Plane, request: web.Request, body: Body, seconds: float) -> dict[str, str]:
     """Write the endpoint with its operation; returns the headers of the answer."""
-    operation, headers = operations.begin(plane, request, location=body["id"])
-    body["operation"] = operation
+    lasts = body["id"] if body["state"] != "Deleting" else None
+    operation, headers = operations.begin(plane, request, location=lasts)
+    body |= {"operation": operation, "operation_address": headers[operations.HEADER]}
     body["ends"] = iso(plane.clock.now() + timedelta(seconds=seconds))
     plane.store.put(KIND, body["id"], body)
     return headers
@@ -409,7 +412,7 @@ def _delete(plane: Plane, request: web.Request) -> web.Response:
     with atomically(plane.store):
         headers = _begin(plane, request, body, plane.timetable.endpoint_delete)
     _begin_waiting(plane, body)
-    return empty(202, headers)
+    return answer(None, 202, headers)
 
 
 # Keys and tokens ----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from local.azureml.api_versions import in_version
 from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.datastores import DEFAULT
@@ -22,6 +23,7 @@ from local.azureml.wire import (
     page_size,
     page_token,
     paged_documents,
+    put_answer,
     wanted_view,
 )
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from local.azureml.plane import Plane
 
+_PREVIEWS = ("autoDeleteSetting", "intellectualProperty")
 CONTAINER = "model"
 VERSION = "model-version"
 _NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,254}$")
@@ -91,7 +94,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         return _list_versions(plane, request)
 
     async def version(request: web.Request) -> web.Response:
-        return answer(_version(plane, request))
+        return answer(in_version(request, _version(plane, request), *_PREVIEWS))
 
     async def put(request: web.Request) -> web.Response:
         return await _put_version(plane, request)
@@ -147,7 +150,7 @@ def _list_versions(plane: Plane, request: web.Request) -> web.Response:
         newest_first=True,
         keep=keep,
     )
-    return paged_documents(request, page, lambda body: body)
+    return paged_documents(request, page, lambda body: in_version(request, body, *_PREVIEWS))
 
 
 async def _put_container(plane: Plane, request: web.Request) -> web.Response:
@@ -159,7 +162,7 @@ async def _put_container(plane: Plane, request: web.Request) -> web.Response:
         if given.get(key) is not None:
             body["properties"][key] = given[key]
     plane.store.put(CONTAINER, body["id"], body)
-    return answer(body, 200 if before else 201)
+    return put_answer(request, body, new=before is None)
 
 
 def _new_container(plane: Plane, name: str) -> dict[str, Any]:
@@ -216,7 +219,8 @@ async def _put_version(plane: Plane, request: web.Request) -> web.Response:
             "modelUri": uri,
             "jobName": job or given.get("jobName"),
             "provisioningState": "Succeeded",
-            "stage": given.get("stage") or "Development",
+            "stage": given.get("stage")
+            or ("Logged" if given.get("isAnonymous") else "Development"),
             "intellectualProperty": None,
         },
         "systemData": _made(plane),
@@ -226,7 +230,7 @@ async def _put_version(plane: Plane, request: web.Request) -> web.Response:
     plane.store.put(VERSION, identity, body)
     if not before:
         _count_version(plane, name, number)
-    return answer(body, 200 if before else 201)
+    return put_answer(request, in_version(request, body, *_PREVIEWS), new=before is None)
 
 
 def _count_version(plane: Plane, name: str, number: str) -> None:
