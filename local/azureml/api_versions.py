@@ -43,7 +43,7 @@ _RESOURCES = (
     *("2016-06-01", "2015-01-01"),
 )
 """Versions of Resource Manager's own requests, such as of a subscription."""
-_REGISTRY = ("2021-10-01-dataplanepreview",)
+_REGISTRY = ("2021-10-01-dataplanepreview", *EMULATED)
 _METRICS = ("2018-01-01", "2019-07-01", "2021-05-01", "2023-10-01", "2024-02-01")
 _BATCH = ("2023-05-01-preview", "2023-10-01", "2024-02-01")
 _LAST_WITH_PREVIEWS = "2024-12-31"
