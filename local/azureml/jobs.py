@@ -149,11 +149,16 @@ def _shown(plane: Plane, request: web.Request, job: Job) -> dict[str, Any]:
 
 
 def _update(plane: Plane, request: web.Request, job: Job, sent: Mapping[str, Any]) -> web.Response:
-    """A PUT of a job that exists: its labels may change, what it runs may not."""
+    """A PUT of a job that exists: its labels may change, what it runs may not.
+
+    A client may send what it sent at first, or what it was shown.
+    """
+    shown = job_documents.shown(plane, job)["properties"]
     changed = [
         key[0].upper() + key[1:]
         for key in _FIXED
-        if key in sent and _told(sent[key]) != _told(job["sent"].get(key))
+        if key in sent
+        and _told(sent[key]) not in (_told(job["sent"].get(key)), _told(shown.get(key)))
     ]
     if changed:
         raise ArmError(
@@ -170,7 +175,7 @@ def _update(plane: Plane, request: web.Request, job: Job, sent: Mapping[str, Any
 
 
 def _told(value: Any) -> Any:
-    """A value without what says nothing: a client may send back the nulls that it was shown."""
+    """A value without the nulls and the empty objects, which say nothing."""
     if isinstance(value, dict):
         kept = {key: told for key, each in value.items() if (told := _told(each)) is not None}
         return kept or None

@@ -210,6 +210,10 @@ def test_a_job_has_azures_shape_from_not_started_to_completed(watch, arm, slow, 
     done = until(arm, path, "Completed", "status")["properties"]
     assert done["outputs"]["trained_model"]["uri"].startswith("azureml://subscriptions/")
     client.jobs.get(job.name)
+    shown = look(arm, path)
+    shown["properties"]["description"] = "sent back"
+    again = arm.ask("PUT", path, json=shown, params=STABLE)
+    assert (again.status_code, again.json()["properties"]["description"]) == (200, "sent back")
     assert watch.states["workspaces/jobs"] >= {"NotStarted", "Queued", "Running", "Completed"}
 
 
