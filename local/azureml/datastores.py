@@ -15,7 +15,7 @@ from aiohttp import web
 
 from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
-from local.azureml.identity import PRINCIPAL
+from local.azureml.identity import PRINCIPAL, authored
 from local.azureml.storage import Storage, account_sas
 from local.azureml.wire import (
     PROVIDER,
@@ -118,15 +118,15 @@ def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _made(body: dict[str, Any]) -> dict[str, Any]:
-    """Who made it: the workspace itself (which is not told as its maker), or a caller."""
-    by = "Application" if body.get("own") else "User"
-    maker = {} if body.get("own") else {"createdBy": PRINCIPAL, "createdByType": by}
+    """Who made it: a caller, or the workspace itself, which is not told as its maker."""
+    created = body["created_at"]
+    if not body.get("own"):
+        return authored(created, body.get("modified_at", created))
     return {
-        "createdAt": body["created_at"],
-        **maker,
-        "lastModifiedAt": body.get("modified_at", body["created_at"]),
+        "createdAt": created,
+        "lastModifiedAt": created,
         "lastModifiedBy": PRINCIPAL,
-        "lastModifiedByType": by,
+        "lastModifiedByType": "Application",
     }
 
 

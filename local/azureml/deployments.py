@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from local.azureml import (
+    deployment_logs,
     deployment_settings,
     endpoints,
     identity,
@@ -36,7 +37,6 @@ from local.azureml.wire import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from local.azureml.deployment_settings import Deployment
     from local.azureml.plane import Plane
@@ -47,7 +47,6 @@ TYPE = "workspaces/onlineEndpoints/deployments"
 KIND = endpoints.DEPLOYMENT
 ALL = f"{endpoints.ONE}/deployments"
 ONE = f"{ALL}/{{deployment}}"
-MOST_LOG_LINES = 5000
 
 lifespan = provisioning.lifespan
 
@@ -149,7 +148,8 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         return paged(request, [_sku(_get(plane, request))], None)
 
     async def get_logs(request: web.Request) -> web.Response:
-        return await _logs(plane, request)
+        given = await typed_body(request, "DeploymentLogsRequest")
+        return answer(deployment_logs.read(plane, _get(plane, request), given))
 
     return [
         web.get(ALL, listed),
@@ -352,41 +352,3 @@ def _delete(plane: Plane, request: web.Request) -> web.Response:
             "its traffic to 0 first."
         )
     return answer(None, 202, _begin(plane, request, body, "Deleting"))
-
-
-# Logs ---------------------------------------------------------------------------------------
-
-
-async def _logs(plane: Plane, request: web.Request) -> web.Response:
-    body = _get(plane, request)
-    given = await typed_body(request, "DeploymentLogsRequest")
-    kind, tail = given.get("containerType") or "InferenceServer", given.get("tail")
-    files = {
-        "InferenceServer": provisioning.SERVER_LOG,
-        "StorageInitializer": provisioning.STORAGE_LOG,
-    }
-    if tail is not None and tail < 1:
-        raise ArmError(400, "UserError", f"tail must be a positive number: {tail!r}.")
-    if body["state"] in ("Creating", "Deleting"):
-        text = "Deployment is in deleting or creating state so logs can't be retrieved."
-        return answer({"content": text})
-    lines = min(tail or MOST_LOG_LINES, MOST_LOG_LINES)
-    content = last_lines(provisioning.logs(plane, body) / files[kind], lines)
-    return answer({"content": content})
-
-
-def last_lines(log: Path, number: int) -> str:
-    """The last lines of a file, read from its end; empty when there is no file."""
-    try:
-        with log.open("rb") as stream:
-            position, chunks, breaks = stream.seek(0, 2), list[bytes](), 0
-            while position > 0 and breaks <= number:
-                step = min(position, 64 * 1024)
-                position = stream.seek(position - step)
-                chunk = stream.read(step)
-                chunks.append(chunk)
-                breaks += chunk.count(b"\n")
-    except FileNotFoundError:
-        return ""
-    text = b"".join(reversed(chunks)).decode(errors="replace")
-    return "".join(text.splitlines(keepends=True)[-number:])

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from local.azureml import endpoint_keys, identity, operations, quota
+from local.azureml import endpoint_keys, endpoint_names, identity, operations, quota
 from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
-from local.azureml.faults import PREFIX
+from local.azureml.endpoint_filters import wanted
 from local.azureml.online_rules import (
     busy,
     invalid,
@@ -34,14 +34,13 @@ from local.azureml.wire import (
     answer,
     empty,
     json_body,
-    open_to_all,
     page_size,
     page_token,
     paged_documents,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from local.azureml.plane import Plane
 
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 TYPE = "workspaces/onlineEndpoints"
 KIND = "online-endpoint"
 DEPLOYMENT = "online-deployment"
-TAKEN = "online-endpoint-name-elsewhere"
 ONE = f"{WORKSPACE}/onlineEndpoints/{{endpoint}}"
 _AUTH_MODES = ("Key", "AMLToken", "AADToken")
 
@@ -161,25 +159,8 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         web.post(f"{ONE}/listKeys", list_keys),
         web.post(f"{ONE}/regenerateKeys", regenerate),
         web.post(f"{ONE}/token", token),
-        *_control_routes(plane),
+        *endpoint_names.routes(plane),
     ]
-
-
-def _control_routes(plane: Plane) -> Iterable[web.RouteDef]:
-    """`/_emulator/endpoint-names/{name}`: names that somebody else in the region has."""
-
-    @open_to_all
-    async def take(request: web.Request) -> web.Response:
-        plane.store.put(TAKEN, request.match_info["name"], {})
-        return empty(204)
-
-    @open_to_all
-    async def free(request: web.Request) -> web.Response:
-        plane.store.delete(TAKEN, request.match_info["name"])
-        return empty(204)
-
-    path = f"{PREFIX}endpoint-names/{{name}}"
-    return [web.put(path, take), web.delete(path, free)]
 
 
 @contextlib.asynccontextmanager
@@ -207,36 +188,9 @@ def _list(plane: Plane, request: web.Request) -> web.Response:
         limit=page_size(request, 30),
         token=page_token(request),
         newest_first=True,
-        keep=_wanted(request),
+        keep=wanted(request),
     )
     return paged_documents(request, page, lambda body: shown(plane, body))
-
-
-def _wanted(request: web.Request) -> Callable[[Body], bool]:
-    """What `name`, `tags` and `properties` of the query keep."""
-    name = request.query.get("name", "").lower()
-    tags = _pairs(request.query.get("tags", ""))
-    properties = _pairs(request.query.get("properties", ""))
-
-    def keep(body: Body) -> bool:
-        own = body["properties"].get("properties") or {}
-        return (
-            (not name or body["name"].lower() == name)
-            and _matches(tags, body["tags"])
-            and _matches(properties, own)
-        )
-
-    return keep
-
-
-def _pairs(text: str) -> dict[str, str | None]:
-    """`a=1,b` as `{"a": "1", "b": None}`."""
-    parts = [each.partition("=") for each in text.split(",") if each]
-    return {key: value if equals else None for key, equals, value in parts}
-
-
-def _matches(wanted: dict[str, str | None], given: dict[str, Any]) -> bool:
-    return all(key in given and value in (None, str(given[key])) for key, value in wanted.items())
 
 
 # Making and changing ------------------------------------------------------------------------
@@ -302,7 +256,7 @@ def _check(plane: Plane, name: str, properties: Body, before: Body | None) -> No
 
 def _new_name_problems(plane: Plane, name: str) -> list[str]:
     said = name_problems("endpoint", name)
-    if plane.store.get(TAKEN, name) is not None:
+    if endpoint_names.taken(plane, name):
         said.append(
             "There is already an endpoint with this name, Endpoint name needs to be unique within "
             "a region. Try some other name."

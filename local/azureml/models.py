@@ -11,7 +11,7 @@ from local.azureml.api_versions import in_version
 from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.datastores import DEFAULT
-from local.azureml.identity import PRINCIPAL
+from local.azureml.identity import authored
 from local.azureml.wire import (
     PROVIDER,
     WORKSPACE,
@@ -166,6 +166,7 @@ async def _put_container(plane: Plane, request: web.Request) -> web.Response:
 
 
 def _new_container(plane: Plane, name: str) -> dict[str, Any]:
+    now = iso(plane.clock.now())
     return {
         "id": model_id(plane, name),
         "name": name,
@@ -179,19 +180,7 @@ def _new_container(plane: Plane, name: str) -> dict[str, Any]:
             "nextVersion": "1",
             "provisioningState": "Succeeded",
         },
-        "systemData": _made(plane),
-    }
-
-
-def _made(plane: Plane) -> dict[str, Any]:
-    now = iso(plane.clock.now())
-    return {
-        "createdAt": now,
-        "createdBy": PRINCIPAL,
-        "createdByType": "User",
-        "lastModifiedAt": now,
-        "lastModifiedBy": PRINCIPAL,
-        "lastModifiedByType": "User",
+        "systemData": authored(now, now),
     }
 
 
@@ -200,7 +189,7 @@ async def _put_version(plane: Plane, request: web.Request) -> web.Response:
     given = (await typed_body(request, "workspaces/models/versions"))["properties"]
     uri, job = _checked(plane, name, number, given)
     identity = version_id(plane, name, number)
-    before = plane.store.get(VERSION, identity)
+    before, now = plane.store.get(VERSION, identity), iso(plane.clock.now())
     if before and before.body["properties"]["modelUri"] != uri:
         raise ArmError(400, "UserError", "Asset paths cannot be updated.")
     body: dict[str, Any] = {
@@ -223,10 +212,8 @@ async def _put_version(plane: Plane, request: web.Request) -> web.Response:
             or ("Logged" if given.get("isAnonymous") else "Development"),
             "intellectualProperty": None,
         },
-        "systemData": _made(plane),
+        "systemData": authored(before.body["systemData"]["createdAt"] if before else now, now),
     }
-    if before:
-        body["systemData"]["createdAt"] = before.body["systemData"]["createdAt"]
     plane.store.put(VERSION, identity, body)
     if not before:
         _count_version(plane, name, number)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from local.azureml import datastores, identity
+from local.azureml.clock import iso
 from local.azureml.wire import PROVIDER, WORKSPACE, answer, open_to_all
 
 if TYPE_CHECKING:
@@ -65,18 +66,11 @@ def shown(plane: Plane) -> dict[str, Any]:
     }
 
 
-def _made(plane: Plane) -> dict[str, Any]:
+def _made(plane: Plane) -> dict[str, str]:
     """When and by whom the workspace was made: with its default datastore."""
     made = datastores.find(plane, datastores.DEFAULT)
-    at = made["created_at"] if made else None
-    return {
-        "createdAt": at,
-        "createdBy": identity.PRINCIPAL,
-        "createdByType": "User",
-        "lastModifiedAt": at,
-        "lastModifiedBy": identity.PRINCIPAL,
-        "lastModifiedByType": "User",
-    }
+    at = made["created_at"] if made else iso(plane.clock.now())
+    return identity.authored(at, at)
 
 
 def routes(plane: Plane) -> Iterable[web.RouteDef]:
