@@ -24,14 +24,17 @@ ENDPOINT = {"location": "eastus", "properties": {"authMode": "Key"}}
 def arm(tmp_path_factory, plane_settings):
     """A control plane at Azure's pace whose clock stands still, asked by REST."""
     settings = plane_settings(tmp_path_factory.mktemp("recorded"), pace="minutes")
-    with ControlPlane(settings) as plane, pointed_at(plane):
+    with ControlPlane(settings) as plane:
         requests.put(f"{plane.url}/_emulator/clock", json={"frozen": True}, timeout=10)
-        yield Arm(plane)
+        with pointed_at(plane):
+            arm = Arm(plane)
+        yield arm
 
 
 @pytest.fixture(scope="module")
 def model(arm, tmp_path_factory):
-    return register(make_client(), tmp_path_factory.mktemp("models"))
+    with pointed_at(arm.plane):
+        return register(make_client(), tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

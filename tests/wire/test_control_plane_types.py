@@ -49,19 +49,21 @@ def watch():
 def slow(tmp_path_factory, plane_settings):
     """A control plane on which everything takes its minutes, and whose clock stands still."""
     settings = plane_settings(tmp_path_factory.mktemp("slow"), pace="minutes")
-    with ControlPlane(settings) as plane, pointed_at(plane):
+    with ControlPlane(settings) as plane:
         requests.put(f"{plane.url}/_emulator/clock", json={"frozen": True}, timeout=10)
         yield plane
 
 
 @pytest.fixture(scope="module")
 def arm(slow):
-    return Arm(slow)
+    with pointed_at(slow):
+        return Arm(slow)
 
 
 @pytest.fixture(scope="module")
 def model(slow, tmp_path_factory):
-    return register(make_client(), tmp_path_factory.mktemp("models"))
+    with pointed_at(slow):
+        return register(make_client(), tmp_path_factory.mktemp("models"))
 
 
 def pass_time(plane: ControlPlane, seconds: float = 1000) -> None:
@@ -153,7 +155,8 @@ def test_a_deployment_has_azures_shape_from_creating_to_deleting(watch, arm, mod
 
 def test_a_failed_deployment_has_azures_shape(watch, arm, tmp_path, slow):
     """The resource and the operation of a deployment whose container never gets well."""
-    broken = register(make_client(), tmp_path, start="crash")
+    with pointed_at(slow):
+        broken = register(make_client(), tmp_path, start="crash")
     endpoint = f"onlineEndpoints/{fresh('typed')}"
     arm.ask("PUT", endpoint, json={"location": "eastus", "properties": {"authMode": "Key"}})
     until(arm, endpoint, "Succeeded")
@@ -193,9 +196,9 @@ def test_a_cluster_has_azures_shape_from_creating_to_deleting(watch, arm):
 
 def test_a_job_has_azures_shape_from_not_started_to_completed(watch, arm, slow, tmp_path):
     """NotStarted, Preparing, Queued, Running, Finalizing and Completed of a pipeline job."""
-    job = fine_tune(make_client("azureml"), data_file(tmp_path / "data"))
-    client = make_client()
-    client.jobs.create_or_update(job)
+    with pointed_at(slow):
+        job = fine_tune(make_client("azureml"), data_file(tmp_path / "data"))
+        make_client().jobs.create_or_update(job)
     path = f"jobs/{job.name}"
     assert state(arm, path, "status") == "NotStarted"
     for seconds, status in ((10, "Preparing"), (61, "Queued"), (301, "Running")):
@@ -209,7 +212,6 @@ def test_a_job_has_azures_shape_from_not_started_to_completed(watch, arm, slow, 
     assert state(arm, path, "status") == "Finalizing"
     done = until(arm, path, "Completed", "status")["properties"]
     assert done["outputs"]["trained_model"]["uri"].startswith("azureml://subscriptions/")
-    client.jobs.get(job.name)
     shown = look(arm, path)
     shown["properties"]["description"] = "sent back"
     again = arm.ask("PUT", path, json=shown, params=STABLE)
