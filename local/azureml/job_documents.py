@@ -36,6 +36,10 @@ PREVIEWS: Final = (
     "outputs.*.assetVersion",
     "outputs.*.pathOnCompute",
     "outputs.*.autoDeleteSetting",
+    "autologgerSettings",
+    "resources.maxInstanceCount",
+    "resources.locations",
+    "queueSettings.priority",
 )
 """What only preview versions of the API show of a job."""
 

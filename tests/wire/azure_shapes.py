@@ -99,6 +99,18 @@ PREVIEW_FIELDS = {
         "properties.outputs.*.assetVersion",
         "properties.outputs.*.pathOnCompute",
         "properties.outputs.*.autoDeleteSetting",
+        "properties.autologgerSettings",
+        "properties.resources.maxInstanceCount",
+        "properties.resources.locations",
+        "properties.queueSettings.priority",
+    ),
+    "workspaces/environments/versions": (
+        "properties.autoDeleteSetting",
+        "properties.intellectualProperty",
+    ),
+    "workspaces/codes/versions": (
+        "properties.autoDeleteSetting",
+        "properties.intellectualProperty",
     ),
     "workspaces/models/versions": (
         "properties.autoDeleteSetting",
@@ -110,6 +122,7 @@ PREVIEW_FIELDS = {
 
 BESIDES = {
     "workspaces": ("etag",),
+    "workspaces/jobs": ("properties.parentJobName",),
     "workspaces/computes": ("properties.provisioningWarnings",),
     "registries/models/versions": (
         "properties.originAssetId",
@@ -242,6 +255,10 @@ _RESOURCES = {
     "workspaces/computes": f"{_WORKSPACE}/computes",
     "workspaces/datastores": f"{_WORKSPACE}/datastores",
     "workspaces/jobs": f"{_WORKSPACE}/jobs",
+    "workspaces/environments": f"{_WORKSPACE}/environments",
+    "workspaces/environments/versions": f"{_WORKSPACE}/environments{_ONE}/versions",
+    "workspaces/codes": f"{_WORKSPACE}/codes",
+    "workspaces/codes/versions": f"{_WORKSPACE}/codes{_ONE}/versions",
     "workspaces/models": f"{_WORKSPACE}/models",
     "workspaces/models/versions": f"{_WORKSPACE}/models{_ONE}/versions",
     "workspaces/onlineEndpoints": _ENDPOINT,
@@ -267,6 +284,7 @@ ROUTES: list[tuple[str, str, bool]] = [
     (f"{_LOCATION}/quotas", "ResourceQuota", True),
 ]
 """Path, type, and whether the answer is a list of it."""
+# Resource Manager's own, Azure Monitor's (whose errors differ), and what has no body.
 _UNTYPED = re.compile(r"/subscriptions/[^/]+|.+/metrics(:getBatch)?|.+/mfeOperationResults/.+")
 
 
@@ -275,17 +293,20 @@ class Watch:
 
     Attributes:
         found: What was wrong, with the request that it answered.
+        untyped: Requests whose path has no type here.
         states: The provisioning states and statuses that were seen, by type.
     """
 
     def __init__(self) -> None:
         self.found: list[str] = []
+        self.untyped: list[str] = []
         self.states: dict[str, set[str]] = defaultdict(set)
 
     def see(self, answer: requests.Response) -> None:
         """Check one answer."""
         url, version = urlsplit(answer.url), ""
-        if not url.path.startswith(("/subscriptions/", "/regional/")):
+        typed = url.path.startswith(("/subscriptions/", "/regional/"))
+        if not typed or _UNTYPED.fullmatch(url.path):
             return
         version = parse_qs(url.query).get("api-version", [""])[0]
         if not answer.content or (body := answer.json()) is None:
@@ -301,8 +322,7 @@ class Watch:
                 if listed and set(body) - {"value", "nextLink"}:
                     self.found.append(f"{told}: a list has {sorted(body)}")
                 return
-        if not _UNTYPED.fullmatch(url.path):
-            self.found.append(f"{told}: no type is known for this path")
+        self.untyped.append(told)
 
     def _hold(self, name: str, body: Any, version: str, told: str) -> None:
         previews = version.endswith("-preview") and version < "2025"

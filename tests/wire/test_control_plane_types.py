@@ -42,6 +42,7 @@ def watch():
     """Every answer of the test is held to its type; what was wrong with any of them fails it."""
     with watching() as watch:
         yield watch
+    assert not watch.untyped
     assert not watch.found, "\n".join(sorted(set(watch.found)))
 
 
