@@ -117,13 +117,17 @@ def run_properties(job: Job) -> dict[str, str]:
         "azureml.parameters": "{}",
         "azureml.continue_on_step_failure": str(_goes_on(job["settings"])),
         "azureml.continue_on_failed_optional_input": "True",
+        **_default_compute(job),
         "azureml.enforceRerun": str(bool(job["settings"].get("force_rerun"))),
         "azureml.defaultDataStoreName": "workspaceblobstore",
         "azureml.pipelineComponent": "pipelinerun",
     }
-    if compute := job["sent"].get("computeId"):
-        own["azureml.defaultComputeName"] = compute.rsplit("/", 1)[-1]
     return {**job["properties"], **(own if job["status"] != "NotStarted" else {})}
+
+
+def _default_compute(job: Job) -> dict[str, str]:
+    compute = job["sent"].get("computeId")
+    return {"azureml.defaultComputeName": compute.rsplit("/", 1)[-1]} if compute else {}
 
 
 def _goes_on(settings: dict[str, Any]) -> bool:

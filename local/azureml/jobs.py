@@ -81,6 +81,10 @@ def require(plane: Plane, name: str) -> Job:
     return found
 
 
+def _shown(plane: Plane, request: web.Request, job: Job) -> dict[str, Any]:
+    return in_version(request, job_documents.shown(plane, job), *job_documents.PREVIEWS)
+
+
 def _wanted(request: web.Request) -> Callable[[Job], bool]:
     unknown = sorted(set(request.query) - _FILTERS)
     if unknown:
@@ -142,10 +146,6 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
     events.wake(plane)
     job_runner.start(plane, name)
     return put_answer(request, _shown(plane, request, job), new=True)
-
-
-def _shown(plane: Plane, request: web.Request, job: Job) -> dict[str, Any]:
-    return in_version(request, job_documents.shown(plane, job), *job_documents.PREVIEWS)
 
 
 def _update(plane: Plane, request: web.Request, job: Job, sent: Mapping[str, Any]) -> web.Response:
