@@ -223,18 +223,21 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
 
 def _secrets(plane: Plane, body: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     """What `listSecrets` answers: a signature if one that expires is asked for, else the key."""
-    kind = body["credentials"]
+    kind, own = body["credentials"], storage(plane)
     if kind == "None":
         raise ArmError(400, "UserError", "No secrets for credentials of type None.")
-    account = storage(plane).account
-    kept = body.get("secrets") or {"secretsType": "AccountKey", "key": account.key}
+    kept = body.get("secrets") or {"secretsType": "AccountKey", "key": own.account.key}
     if kind == "Sas" or not asked.get("expirableSecret"):
         return dict(kept)
-    name = account.name if body.get("own") else body["account"]
     hours = asked.get("expireAfterHours") or 1
+    signature = own.account_sas(hours) if body.get("own") else _signature(body, hours)
+    return {"secretsType": "Sas", "sasToken": signature}
+
+
+def _signature(body: dict[str, Any], hours: int) -> str:
+    """A signature with the key that a caller gave for an account of their own."""
     try:
-        signature = account_sas(name, kept.get("key") or "", hours)
+        return account_sas(body["account"], body["secrets"].get("key") or "", hours)
     except ValueError:
         text = f"The account key of datastore {body['name']} is not base64."
         raise ArmError(400, "UserError", text) from None
-    return {"secretsType": "Sas", "sasToken": signature}

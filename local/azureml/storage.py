@@ -87,6 +87,10 @@ class Storage:
             client.create_container()
         return client
 
+    def account_sas(self, hours: int = 1) -> str:
+        """A signature over blobs and containers of this account; see `account_sas`."""
+        return account_sas(self.account.name, self.account.key, hours)
+
     def read_url(self, container: str, blob: str, hours: int = 1) -> str:
         """An address of one blob that anybody can read for a while."""
         from azure.storage.blob import BlobSasPermissions, generate_blob_sas
