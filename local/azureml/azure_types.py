@@ -2,9 +2,10 @@
 
 `seed/types.json` has the facts of API version 2025-12-01. A body is read as the service's front end
 reads it: names of properties and values of enums in any case; what is read-only or unknown is
-ignored (a client may send back what it got, and a newer client may know more); what is required and
-missing, or of another type, or no value of its enum, is refused, all of it at once. Its answer to a
-bad enum is quoted by users of the real service; the other texts say the same in the same envelope.
+ignored (a client may send back what it got, and a newer client may know more); a number where text
+belongs is its text (azure-ai-ml sends `"hash_version": 202208`). What is required and missing, or
+of another type, or no value of its enum, is refused, all of it at once. The answer to a bad enum is
+quoted by users of the real service; the other texts say the same in the same envelope.
 """
 
 from __future__ import annotations
@@ -219,6 +220,8 @@ class _Reader:
         leaf = _LEAVES.get(of.type)
         if leaf is None:
             return self.object(of.type, value, place)
+        if leaf is str and type(value) in (int, float, bool):
+            return self._value(of, json.dumps(value), place, 0)
         if type(value) is not leaf:
             self._say(f"The value provided is not a valid {of.type}.", place)
             return value
