@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Prepared", "Progress", "fingerprint", "prepare"]
 
 #: Raise this whenever the same input would give other files than before.
-VERSION = 1
+VERSION = 2
 REPORT_FILE = "report.json"
 
 

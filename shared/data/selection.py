@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.data.lines import lines_of
+from shared.data.formats.reading import place_of, rows_of
 from shared.data.reasons import Reason, Refusal
 from shared.data.report import InputTally
 from shared.data.rows import Example, Reader
@@ -14,7 +14,7 @@ from shared.data.splitting import DigestSet, Sampling
 from shared.data.verdict import FirstExamples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     from shared.data.options import Options
     from shared.data.outputs import Outputs
@@ -81,14 +81,10 @@ class Selection:
         tally.sources.append(source.identity)
         self._seen.setdefault(split, DigestSet())
         self._look(split, source.name, at_once=True)
-        blocks = _counted(source.blocks(), tally)
-        for some in lines_of(blocks, limit=self._options.max_row_bytes):
-            if some.too_long:
-                detail = f"{some.too_long:,} bytes; the most is {self._options.max_row_bytes:,}"
+        for some in rows_of(source, limit=self._options.max_row_bytes, count=tally.count_bytes):
+            if some.refusal is not None:
                 tally.rows += 1
-                self._invalid(
-                    split, source.name, some.first, some.lines[0], Refusal(Reason.TOO_LONG, detail)
-                )
+                self._invalid(split, source.name, some.first, some.lines[0], some.refusal)
             else:
                 self._take(split, source.name, some.first, some.lines)
             if self.hopeless:
@@ -143,7 +139,7 @@ class Selection:
         tally.dropped[refusal.reason] += 1
         self._dropped += 1
         self._outputs.drop(split, source, number, line, refusal)
-        self.first_examples.add(refusal.reason, f"{source} line {number}", refusal.detail)
+        self.first_examples.add(refusal.reason, place_of(source, number), refusal.detail)
         if self._dropped % _REFUSALS_A_LOOK == 0:
             self._look(split, source)
             if self._dropped >= PATIENCE:
@@ -160,9 +156,3 @@ class Selection:
         given = self.inputs.values()
         rows, size = sum(tally.rows for tally in given), sum(tally.bytes for tally in given)
         self._on_progress(Progress(split, source, rows, size, self._dropped))
-
-
-def _counted(blocks: Iterable[bytes], tally: InputTally) -> Iterator[bytes]:
-    for block in blocks:
-        tally.bytes += len(block)
-        yield block

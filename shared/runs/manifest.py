@@ -75,7 +75,7 @@ Paths = Annotated[
 
 
 class Files(Section):
-    """Paths in the container `data`, one or several for each split."""
+    """Paths or patterns in the container `data`, or https addresses; one or several for each split."""
 
     train: Paths = Field(min_length=1, description="Files to train on.")
     validation: Paths = Field(default=(), description="Files to evaluate on.")
@@ -95,7 +95,9 @@ class Dataset(Section):
         default="main", description="Branch, tag or commit; resolved to a commit and recorded."
     )
     splits: Splits = Field(default=Splits(), description="The hub dataset's splits.")
-    files: Files | None = Field(default=None, description="Files in the container `data`.")
+    files: Files | None = Field(
+        default=None, description="Files in the container `data`, or on https servers."
+    )
     percent: float = Field(
         default=100, gt=0, le=100, strict=False, description="Share of the rows to use."
     )
