@@ -55,9 +55,10 @@ def delimited_rows(
             if record:
                 yield _row(record, columns, text.begun, limit)
     except csv.Error as error:
+        said = "a carriage return alone" if "new-line character" in str(error) else str(error)
         raise damaged(
             name,
-            f"is not {'TSV' if delimiter == chr(9) else 'CSV'} at line {text.number}: {error}",
+            f"is not {'TSV' if delimiter == chr(9) else 'CSV'} at line {text.number}: {said}",
             "Quote cells that hold quotes or line breaks, and double the quotes in them",
         ) from error
 

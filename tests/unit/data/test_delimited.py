@@ -88,7 +88,7 @@ def test_a_row_over_the_limit_is_refused_alone():
         (b"\xe4,b\n1,2\n", "is not UTF-8"),
         (b'a\n"x"y\n', "is not CSV at line 2"),
         (b'a\n1\n"x\n\n', "is not CSV at line 4"),
-        (b"a,b\r1,2\r3,4\r", "is not CSV at line 1: new-line character"),
+        (b"a,b\r1,2\r3,4\r", "is not CSV at line 1: a carriage return alone"),
     ],
 )
 def test_a_file_that_is_no_table_is_rejected_with_the_line(block, content, why):
