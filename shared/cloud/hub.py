@@ -7,12 +7,13 @@ programs. `HF_ENDPOINT` in the environment names another hub, as for the hub's o
 from __future__ import annotations
 
 import difflib
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from shared.cloud.failures import failing, plain, translation
-from shared.data.formats.parquet import lines_of_table
+from shared.data.formats.parquet import parquet_rows
 from shared.errors import DataRejected, Missing, Problem, Transient
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 BLOCK: Final = 1 << 20
 """About as many bytes of lines are given at once."""
 
-_ROWS: Final = 256
+_ANY_LENGTH: Final = 1 << 40
 _SECONDS: Final = 20
 
 
@@ -80,21 +81,8 @@ class HubSource:
                 ) from error
 
     def _lines(self) -> Iterator[bytes]:
-        from datasets.features.features import require_decoding
-
-        rows = self._builder().as_streaming_dataset(self._split)
-        features = rows.features
-        if features is None or require_decoding(dict(features)):
-            for row in rows:
-                yield msgspec.json.encode(row, enc_hook=str)
-            return
-        for table in rows.with_format("arrow").iter(batch_size=_ROWS):
-            yield from lines_of_table(table)
-
-    def _builder(self) -> Any:
-        """What reads the dataset's files, told to hold few rows of them at a time."""
         import datasets
-        import pyarrow.dataset as pads
+        from datasets.features.features import require_decoding
 
         builder: Any = datasets.load_dataset_builder(
             _remote(self._repository),
@@ -102,14 +90,72 @@ class HubSource:
             revision=self._commit,
             token=self._token or None,
         )
-        if hasattr(
-            builder.config, "fragment_scan_options"
-        ):  # Parquet, by whole row groups otherwise
-            builder.config.batch_size = _ROWS
-            builder.config.fragment_scan_options = pads.ParquetFragmentScanOptions(
-                use_buffered_stream=True, buffer_size=BLOCK, pre_buffer=False
-            )
-        return builder
+        rows = builder.as_streaming_dataset(self._split)
+        features = rows.features
+        plain_columns = features is not None and not require_decoding(dict(features))
+        if plain_columns and _is_parquet(builder):
+            yield from self._parquet_lines(builder.config.data_files[self._split])
+            return
+        for row in rows:
+            yield msgspec.json.encode(row, enc_hook=str)
+
+    def _parquet_lines(self, addresses: Sequence[str]) -> Iterator[bytes]:
+        """Rows of Parquet files, a few at a time: the library holds whole row groups, of any size."""
+        from huggingface_hub import HfFileSystem
+
+        files = HfFileSystem(token=self._token or None)
+        for address in addresses:
+            file = _HubFile(files, address)
+            for some in parquet_rows(file, limit=_ANY_LENGTH, count=lambda _: None):
+                # What is not UTF-8 is refused as that once more, as a line.
+                yield from (line.replace(b"\n", b" ") for line in some.lines)
+
+
+class _HubFile:
+    """`shared.data.ports.File`: one file of a dataset, at an address `hf://…@COMMIT/…`."""
+
+    def __init__(self, files: Any, address: str) -> None:
+        self._files = files
+        self._address = address
+
+    @property
+    def name(self) -> str:
+        """`hub:OWNER/NAME@COMMIT/PATH`."""
+        return "hub:" + self._address.removeprefix("hf://datasets/")
+
+    @property
+    def identity(self) -> str:
+        """The same."""
+        return self.name
+
+    @functools.cached_property
+    def _size(self) -> int:
+        return int(self._files.info(self._address)["size"])
+
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self._size
+
+    def span(self, start: int, length: int) -> bytes:
+        """So many bytes from `start` on."""
+        found: bytes = self._files.cat_file(self._address, start=start, end=start + length)
+        return found
+
+    def blocks(self) -> Iterator[bytes]:
+        """Its bytes in order."""
+        for start in range(0, self._size, BLOCK):
+            yield self.span(start, min(BLOCK, self._size - start))
+
+
+def _is_parquet(builder: Any) -> bool:
+    """Whether the dataset is Parquet files, of which every row and column is wanted."""
+    from datasets.packaged_modules.parquet.parquet import Parquet
+
+    return (
+        isinstance(builder, Parquet)
+        and builder.config.columns is None
+        and builder.config.filters is None
+    )
 
 
 def _remote(repository: str) -> str:
@@ -216,6 +262,7 @@ def problems(dataset: Dataset, token: str = "") -> list[Problem]:
 
 def _split_names(dataset: Dataset, commit: str, token: str) -> Sequence[str]:
     import datasets
+    from datasets.data_files import EmptyDatasetError
     from datasets.exceptions import DataFilesNotFoundError
 
     assert dataset.hub is not None
@@ -228,7 +275,7 @@ def _split_names(dataset: Dataset, commit: str, token: str) -> Sequence[str]:
                 revision=commit,
                 token=token or None,
             )
-        except DataFilesNotFoundError as error:
+        except (DataFilesNotFoundError, EmptyDatasetError) as error:
             what = f"'{dataset.hub}' has no files of rows"
             raise DataRejected([Problem("dataset.hub", what)]) from error
         except RuntimeError as error:

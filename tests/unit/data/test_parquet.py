@@ -177,20 +177,20 @@ def test_a_row_is_found_by_its_place_a_line_by_its_line():
 
 
 MEMORY = """
-import resource, sys
+import sys
 from pathlib import Path
 from shared.data.folders import FileSource
 from shared.data.formats.reading import rows_of
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return 1024 * int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 
 few, many = map(Path, sys.argv[1:])
 list(rows_of(FileSource(few), limit=1 << 22, count=lambda _: None))
 before, size = peak(), 0
 for some in rows_of(FileSource(many), limit=1 << 22, count=lambda _: None):
     size += sum(map(len, some.lines))
-print(size, (peak() - before) * 1024)
+print(size, peak() - before)
 """
 
 
@@ -220,4 +220,4 @@ def test_memory_does_not_grow_with_the_row_group(tmp_path, layout):
     )
     size, grown = map(int, found.stdout.split())
     assert size > 280e6
-    assert grown < 120e6
+    assert grown < 150e6
