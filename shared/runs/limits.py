@@ -29,6 +29,7 @@ class Limits:
         instances: Most instances of a deployment.
         runs: Most runs that train at the same time.
         attempts: Most training attempts of one run.
+        tokens: Most tokens that one training may take, by estimate; `None` for any number.
     """
 
     registries: Collection[str]
@@ -37,6 +38,7 @@ class Limits:
     instances: int
     runs: int
     attempts: int
+    tokens: int | None = None
 
     def problems(self, manifest: Manifest) -> list[Problem]:
         """Everything in `manifest` that asks for more than is allowed."""

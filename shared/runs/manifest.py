@@ -40,6 +40,11 @@ def _duration(value: object) -> object:
     return durations.parse(value)
 
 
+def _whole(value: object) -> object:
+    """Large numbers may be written as `2e9`."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration, json_schema_input_type=str),
@@ -144,6 +149,15 @@ class Compute(Section):
     max_nodes: int = Field(default=1, ge=1, description="How many nodes the job may use.")
 
 
+class Bounds(Section):
+    """What a run may use up; a run that would need more is rejected before any GPU is asked for."""
+
+    max_tokens: Annotated[int, Field(ge=1), BeforeValidator(_whole)] | None = Field(
+        default=None,
+        description="Most tokens to train on, all epochs together, by estimate.",
+    )
+
+
 class Threshold(Section):
     """Bounds of one metric; both ends are allowed values."""
 
@@ -214,6 +228,7 @@ class Manifest(Section):
     finetune: dict[str, Any] = Field(
         default={}, description="Inputs of the component `chat_completion_pipeline`."
     )
+    limits: Bounds = Bounds()
     gate: dict[str, Threshold] = Field(
         default={}, description="Bounds that the trained model's metrics must keep."
     )
