@@ -7,6 +7,7 @@ small buffer for each column.
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ import msgspec
 
 from shared.data.formats.damage import damaged, told_by_arrow
 from shared.data.formats.packing import check_growth
+from shared.data.formats.parquet_pages import PageDamaged, PageTooLarge, PageWatch
 from shared.data.lines import Lines, too_long
 from shared.data.reasons import Reason, Refusal
 
@@ -46,20 +48,27 @@ def parquet_rows(file: File, *, limit: int, count: Callable[[int], None]) -> Ite
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    bytes_of = pa.PythonFile(_Reading(file, count), "r")
+    reading = _Reading(file, count)
     try:
         with pq.ParquetFile(
-            bytes_of, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True
+            pa.PythonFile(reading, "r"),
+            pre_buffer=False,
+            buffer_size=_BUFFER,
+            page_checksum_verification=True,
         ) as parquet:
             _check_columns(parquet.schema_arrow.names, file.name)
             rows, size = parquet.metadata.num_rows, _plain_size(parquet.metadata)
             check_growth(file.size(), size, file.name)
+            reading.watches = _watches(parquet.metadata)
             at_once = min(max(_BATCH * rows // max(size, 1), _FEWEST), _MOST)
             first = 1
             for batch in parquet.iter_batches(batch_size=at_once, use_threads=False):
                 yield from rows_of_batch(batch, first=first, limit=limit)
                 first += len(batch)
-    except (pa.ArrowException, OSError) as error:
+    except PageTooLarge as error:
+        mend = "Write it anew with pages of about 1 MB, or as JSON lines"
+        raise damaged(file.name, f"cannot be read in bounded memory: {error}", mend) from error
+    except (pa.ArrowException, PageDamaged, OSError) as error:
         if not told_by_arrow(error):
             raise
         said = " ".join(str(error).split())
@@ -168,13 +177,32 @@ def _as_text(value: Any) -> Any:
     return value
 
 
+def _watches(facts: Any) -> list[PageWatch]:
+    """One for each column of each row group."""
+    watches = []
+    for number in range(facts.num_row_groups):
+        group = facts.row_group(number)
+        for place in range(group.num_columns):
+            column = group.column(place)
+            start = column.data_page_offset
+            if column.has_dictionary_page and column.dictionary_page_offset:
+                start = min(start, column.dictionary_page_offset)
+            watches.append(PageWatch(start, start + column.total_compressed_size))
+    return sorted(watches, key=lambda watch: watch.start)
+
+
 class _Reading(io.RawIOBase):
-    """A file as Python has them, to be read anywhere: Parquet begins at its end."""
+    """A file as Python has them, to be read anywhere: Parquet begins at its end.
+
+    Attributes:
+        watches: What looks at the bytes that are read, in the order of their places.
+    """
 
     def __init__(self, file: File, count: Callable[[int], None]) -> None:
         self._file = file
         self._count = count
         self._at = 0
+        self.watches: list[PageWatch] = []
 
     def readable(self) -> bool:
         return True
@@ -194,6 +222,11 @@ class _Reading(io.RawIOBase):
         left = max(self._file.size() - self._at, 0)
         wanted = left if size < 0 else min(size, left)
         found = self._file.span(self._at, wanted) if wanted else b""
+        first = bisect_right(self.watches, self._at, key=lambda watch: watch.start) - 1
+        for watch in self.watches[max(first, 0) :]:
+            if watch.start >= self._at + len(found):
+                break
+            watch.see(self._at, found)
         self._at += len(found)
         self._count(len(found))
         return found

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from shared.data.formats import parquet_pages
 from shared.data.formats.reading import place_of, rows_of
 from shared.data.reasons import Reason
 from shared.errors import DataRejected
@@ -118,7 +119,7 @@ GOOD = parquet(pa.Table.from_pylist(conversations(50)), compression="zstd")
     [b"", b"x", b"PAR1" * 4, b"nonsense" * 20, GOOD[:-1], GOOD[: len(GOOD) // 2], GOOD[1:]],
 )
 def test_what_is_no_parquet_is_rejected(content):
-    with pytest.raises(DataRejected, match="is not Parquet, or damaged") as raised:
+    with pytest.raises(DataRejected, match=r"is not Parquet, or damaged|in bounded") as raised:
         rows(content, "data/a.parquet")
     assert raised.value.problems[0].place == "data/a.parquet"
 
@@ -126,7 +127,7 @@ def test_what_is_no_parquet_is_rejected(content):
 @pytest.mark.parametrize("at", range(4, 400, 40))
 def test_damaged_bytes_end_as_a_rejection_or_in_other_rows_never_in_a_crash(at):
     damaged = GOOD[:at] + bytes(byte ^ 0x5A for byte in GOOD[at : at + 20]) + GOOD[at + 20 :]
-    with pytest.raises(DataRejected, match="is not Parquet, or damaged"):
+    with pytest.raises(DataRejected, match=r"is not Parquet, or damaged|in bounded memory"):
         rows(damaged, "a.parquet")
 
 
@@ -176,6 +177,29 @@ def test_a_row_is_found_by_its_place_a_line_by_its_line():
     assert place_of("train", 7) == "train line 7"
 
 
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_a_page_that_would_fill_the_memory_is_told_before_it_is_decoded(
+    monkeypatch, compression, version, dictionary
+):
+    """Wherever it stands: here it is the last of many."""
+    texts = [f"{n:0100}" for n in range(30_000)] + [f"{n:0200}" * 1000 for n in range(20)]
+    content = parquet(
+        pa.table({"id": range(len(texts)), "t": texts}),
+        compression=compression,
+        data_page_version=version,
+        use_dictionary=dictionary,
+    )
+    assert len(rows(content, "a.parquet")) == len(texts)
+    monkeypatch.setattr(parquet_pages, "MOST_PAGE", 2 << 20)
+    found = rows_of(MemoryFile(content, "a.parquet"), limit=1 << 20, count=lambda _: None)
+    read = []
+    with pytest.raises(DataRejected, match=r"in bounded memory: a page of [45] MB") as raised:
+        read += (some for some in found)
+    assert "pages of about 1 MB" in raised.value.problems[0].mend
+
+
 MEMORY = """
 import sys
 from pathlib import Path
@@ -209,6 +233,7 @@ def test_memory_does_not_grow_with_the_row_group(tmp_path, layout):
         table,
         tmp_path / "many.parquet",
         row_group_size=1 << 20,
+        write_batch_size=8 if layout == "wide rows" else None,
         use_dictionary=False,
         compression="none",
     )
