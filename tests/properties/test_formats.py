@@ -13,9 +13,11 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from shared.cloud.globs import matcher, prefix_of
+from shared.data.formats.parquet_footer import footer_of
+from shared.data.formats.parquet_pages import PageWatch
 from shared.data.reasons import Reason
 from shared.errors import DataRejected
-from tests.unit.data.rows_of_bytes import rows
+from tests.unit.data.rows_of_bytes import MemoryFile, rows
 from tests.unit.data.test_packing import zstd
 
 untimed = settings(deadline=None)  # other work on the machine is no failure
@@ -203,3 +205,35 @@ def test_a_pattern_matches_what_it_was_made_from(folders, data):
     assert matcher("**").fullmatch(path)
     assert not matcher(pattern).fullmatch(path + "/a")
     assert not matcher(pattern).fullmatch("a/" + path)
+
+
+@untimed
+@given(
+    st.lists(table_rows, min_size=1, max_size=12),
+    st.sampled_from(["none", "zstd"]),
+    st.sampled_from(["1.0", "2.0"]),
+    st.booleans(),
+    st.integers(1, 64),
+)
+def test_every_page_is_seen_whatever_the_blocks(table, compression, version, dictionary, block):
+    """The watch arrives at the column's end: it has read every header, and every size in them."""
+    body = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_pylist(table, schema),
+        body,
+        compression=compression,
+        data_page_version=version,
+        use_dictionary=dictionary,
+        data_page_size=1,
+        write_batch_size=1,
+        write_page_checksum=True,
+    )
+    content = body.getvalue()
+    footer = footer_of(MemoryFile(content, "a.parquet"))
+    assert footer.rows == len(table)
+    assert len(footer.chunks) == 4
+    for chunk in footer.chunks:
+        watch = PageWatch(chunk.start, chunk.end)
+        for at in range(chunk.start, len(content), block):
+            watch.see(at, content[at : at + block])
+        assert watch.seen_to == watch.end

@@ -15,7 +15,9 @@ import msgspec
 
 from shared.data.formats.damage import damaged, told_by_arrow
 from shared.data.formats.packing import check_growth
-from shared.data.formats.parquet_pages import PageDamaged, PageTooLarge, PageWatch
+from shared.data.formats.parquet_footer import NoFooter, footer_of
+from shared.data.formats.parquet_pages import PageTooLarge, PageWatch
+from shared.data.formats.thrift import Malformed
 from shared.data.lines import Lines, too_long
 from shared.data.reasons import Reason, Refusal
 
@@ -48,8 +50,12 @@ def parquet_rows(file: File, *, limit: int, count: Callable[[int], None]) -> Ite
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    reading = _Reading(file, count)
     try:
+        footer = footer_of(file)
+        check_growth(file.size(), footer.unpacked, file.name)
+        reading = _Reading(
+            file, count, [PageWatch(each.start, each.end) for each in footer.chunks]
+        )
         with pq.ParquetFile(
             pa.PythonFile(reading, "r"),
             pre_buffer=False,
@@ -57,10 +63,7 @@ def parquet_rows(file: File, *, limit: int, count: Callable[[int], None]) -> Ite
             page_checksum_verification=True,
         ) as parquet:
             _check_columns(parquet.schema_arrow.names, file.name)
-            rows, size = parquet.metadata.num_rows, _plain_size(parquet.metadata)
-            check_growth(file.size(), size, file.name)
-            reading.watches = _watches(parquet.metadata)
-            at_once = min(max(_BATCH * rows // max(size, 1), _FEWEST), _MOST)
+            at_once = min(max(_BATCH * footer.rows // max(footer.unpacked, 1), _FEWEST), _MOST)
             first = 1
             for batch in parquet.iter_batches(batch_size=at_once, use_threads=False):
                 yield from rows_of_batch(batch, first=first, limit=limit)
@@ -68,7 +71,7 @@ def parquet_rows(file: File, *, limit: int, count: Callable[[int], None]) -> Ite
     except PageTooLarge as error:
         mend = "Write it anew with pages of about 1 MB, or as JSON lines"
         raise damaged(file.name, f"cannot be read in bounded memory: {error}", mend) from error
-    except (pa.ArrowException, PageDamaged, OSError) as error:
+    except (pa.ArrowException, NoFooter, Malformed, UnicodeDecodeError, OSError) as error:
         if not told_by_arrow(error):
             raise
         said = " ".join(str(error).split())
@@ -129,11 +132,6 @@ def _check_columns(names: Sequence[str], name: str) -> None:
         )
 
 
-def _plain_size(facts: Any) -> int:
-    """Bytes of all pages unpacked, as the file itself says."""
-    return sum(facts.row_group(number).total_byte_size for number in range(facts.num_row_groups))
-
-
 def _without_nanoseconds(batch: Any) -> Any:
     """Times in microseconds: Arrow gives finer ones as values of pandas, which is heavy to load."""
     import pyarrow as pa
@@ -177,32 +175,22 @@ def _as_text(value: Any) -> Any:
     return value
 
 
-def _watches(facts: Any) -> list[PageWatch]:
-    """One for each column of each row group."""
-    watches = []
-    for number in range(facts.num_row_groups):
-        group = facts.row_group(number)
-        for place in range(group.num_columns):
-            column = group.column(place)
-            start = column.data_page_offset
-            if column.has_dictionary_page and column.dictionary_page_offset:
-                start = min(start, column.dictionary_page_offset)
-            watches.append(PageWatch(start, start + column.total_compressed_size))
-    return sorted(watches, key=lambda watch: watch.start)
-
-
 class _Reading(io.RawIOBase):
     """A file as Python has them, to be read anywhere: Parquet begins at its end.
 
-    Attributes:
-        watches: What looks at the bytes that are read, in the order of their places.
+    Args:
+        file: Where to read.
+        count: Told how many bytes were read.
+        watches: What looks at them, in the order of their places.
     """
 
-    def __init__(self, file: File, count: Callable[[int], None]) -> None:
+    def __init__(
+        self, file: File, count: Callable[[int], None], watches: Sequence[PageWatch]
+    ) -> None:
         self._file = file
         self._count = count
+        self._watches = watches
         self._at = 0
-        self.watches: list[PageWatch] = []
 
     def readable(self) -> bool:
         return True
@@ -222,8 +210,8 @@ class _Reading(io.RawIOBase):
         left = max(self._file.size() - self._at, 0)
         wanted = left if size < 0 else min(size, left)
         found = self._file.span(self._at, wanted) if wanted else b""
-        first = bisect_right(self.watches, self._at, key=lambda watch: watch.start) - 1
-        for watch in self.watches[max(first, 0) :]:
+        first = bisect_right(self._watches, self._at, key=lambda watch: watch.start) - 1
+        for watch in self._watches[max(first, 0) :]:
             if watch.start >= self._at + len(found):
                 break
             watch.see(self._at, found)

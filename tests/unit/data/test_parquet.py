@@ -131,6 +131,47 @@ def test_damaged_bytes_end_as_a_rejection_or_in_other_rows_never_in_a_crash(at):
         rows(damaged, "a.parquet")
 
 
+DAMAGED = """
+import random
+from shared.errors import DataRejected
+from tests.unit.data.rows_of_bytes import rows
+from tests.unit.data.test_parquet import GOOD
+
+draw = random.Random(7)
+for _ in range(2000):
+    content = bytearray(GOOD)
+    for _ in range(draw.choice((1, 1, 2, 5))):
+        content[draw.randrange(len(content))] = draw.randrange(256)
+    try:
+        rows(bytes(content), "a.parquet")
+    except DataRejected:
+        pass
+"""
+
+
+def test_no_damage_ends_the_process():
+    """Some of Arrow's own accessors do: they are not asked."""
+    subprocess.run([sys.executable, "-c", DAMAGED], check=True, timeout=200)
+
+
+@pytest.mark.parametrize(
+    "footer",
+    [
+        b"",
+        b"\x00",
+        b"\x19" * 40,  # lists in lists
+        b"\x1c" * 40,  # structs in structs
+        b"\x16" + b"\xff" * 40,  # a number without end
+        b"\x16\x02\x19\xfc\xff\xff\xff\xff\x0f",  # a list longer than the file
+        b"\x36\x02\x19\x1c\x19\x1c\x3c\x00\x00\x00\x00",  # a column without facts
+    ],
+)
+def test_a_footer_that_is_none_is_told(footer):
+    content = b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+    with pytest.raises(DataRejected, match="is not Parquet, or damaged"):
+        rows(content, "a.parquet")
+
+
 def test_a_checksum_that_is_there_is_checked():
     table = pa.table({"t": [f"{n:09}" for n in range(100)]})
     content = parquet(table, compression="none", write_page_checksum=True, use_dictionary=False)
