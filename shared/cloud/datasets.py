@@ -116,11 +116,7 @@ class CloudPreparation:
         Raises:
             DataRejected: The rows are not fit to train on.
         """
-        options = Options(
-            percent=dataset.percent,
-            max_seq_length=max_seq_length,
-            max_dropped_fraction=dataset.max_dropped_fraction,
-        )
+        options = options_of(dataset, max_seq_length)
         sources = self._sources(dataset)
         beat()
         sink = self._sink(fingerprint(sources, options))
@@ -161,6 +157,23 @@ class CloudPreparation:
         if files.problems:
             raise DataRejected(files.problems)
         return found
+
+
+def options_of(dataset: Dataset, max_seq_length: int | None) -> Options:
+    """How the manifest wants its rows prepared."""
+    return Options(
+        shape=dataset.shape,
+        columns=dataset.columns,
+        system=dataset.system,
+        keep_columns=dataset.keep_columns,
+        percent=dataset.percent,
+        sampling=dataset.sampling,
+        max_seq_length=max_seq_length,
+        max_dropped_fraction=dataset.max_dropped_fraction,
+        validation_fraction=dataset.validation_fraction,
+        test_fraction=dataset.test_fraction,
+        seed=dataset.seed,
+    )
 
 
 def preparation_from(connection: StorageConnection, settings: Settings) -> CloudPreparation:

@@ -29,8 +29,9 @@ def delimited_rows(
 ) -> Iterator[Lines]:
     """Numbered rows of a file with a header, as JSON objects of text by column.
 
-    A cell that holds a JSON list or object counts as that. Rows are numbered by the line on which they begin;
-    the header is on line 1. Columns without a name are left out: some tools write their row numbers so.
+    Every cell is text. Where a row's shape has a list (`messages`, `tools`), the list's JSON text counts as that; a
+    question or an answer stays what it is, JSON or not. Rows are numbered by the line on which they begin; the
+    header is on line 1. Columns without a name are left out: some tools write their row numbers so.
 
     Args:
         blocks: The file's bytes.
@@ -145,7 +146,7 @@ def _row(record: list[str], columns: Sequence[str], number: int, limit: int) -> 
         return _refused(number, record, Refusal(Reason.TOO_MANY_CELLS, detail))
     try:
         line = msgspec.json.encode(
-            {column: _cell(cell) for column, cell in zip(columns, record, strict=False) if column}
+            {column: cell for column, cell in zip(columns, record, strict=False) if column}
         )
     except UnicodeEncodeError as error:
         escaped = ord(error.object[error.start]) & 0xFF
@@ -158,13 +159,3 @@ def _row(record: list[str], columns: Sequence[str], number: int, limit: int) -> 
 def _refused(number: int, record: list[str], refusal: Refusal) -> Lines:
     beginning = ",".join(record)[:_EXCERPT]
     return Lines(number, [beginning.encode(errors="surrogateescape")], refusal)
-
-
-def _cell(text: str) -> str | msgspec.Raw:
-    """A cell; one that holds a JSON list or object is taken for that."""
-    if text.lstrip()[:1] not in ("[", "{"):
-        return text
-    try:
-        return msgspec.json.decode(text, type=msgspec.Raw)
-    except (msgspec.DecodeError, RecursionError):
-        return text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import tracemalloc
 
@@ -9,6 +11,7 @@ import pytest
 
 from shared.data.formats import delimited
 from shared.data.reasons import Reason
+from shared.data.rows import Reader
 from shared.errors import DataRejected
 from tests.unit.data.rows_of_bytes import rows
 
@@ -40,12 +43,22 @@ def test_tabs_stand_between_the_cells_of_a_tsv(block):
     assert decoded(b'a\tb\n1,2\t"x\ty"\n', "a.tsv", block) == [(2, {"a": "1,2", "b": "x\ty"})]
 
 
-def test_cells_that_hold_json_lists_and_objects_count_as_such_and_text_stays_text():
-    content = b'm,n,o\n"[{""a"": 1}]"," {""b"": [2]}",[no]\n"[1, ",7,"[""\\ud800""]"\n'
-    assert decoded(content) == [
-        (2, {"m": [{"a": 1}], "n": {"b": [2]}, "o": "[no]"}),
-        (3, {"m": "[1, ", "n": "7", "o": '["\\ud800"]'}),
-    ]
+def test_lists_of_messages_are_written_as_json_text_and_answers_that_are_json_stay_text():
+    """Both are what people write; which it is, the row's shape tells."""
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "[1]"}]
+    answer = '{"name": ["a"]}'
+    for columns, cells, messages in (
+        (["messages", "tools"], [json.dumps(turns), ""], turns),
+        (
+            ["question", "answer"],
+            ["[it]", answer],
+            [{"role": "user", "content": "[it]"}, {"role": "assistant", "content": answer}],
+        ),
+    ):
+        text = io.StringIO()
+        csv.writer(text).writerows([columns, cells])
+        ((_, row),) = rows(text.getvalue().encode(), "a.csv")
+        assert json.loads(Reader().read(row).line) == {"messages": messages}
 
 
 def test_columns_without_a_name_are_left_out():
