@@ -31,7 +31,7 @@ _SYNC_EVERY = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A file of JSON lines.
+    """A file, of the format that the ending of its name says.
 
     Attributes:
         path: Where it lies.
@@ -72,6 +72,16 @@ class FileSource:
         with file:
             while block := file.read(_BLOCK):
                 yield block
+
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self.path.stat().st_size
+
+    def span(self, start: int, length: int) -> bytes:
+        """So many bytes from `start` on."""
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(start)
+            return file.read(length)
 
 
 @dataclass(frozen=True, slots=True)
