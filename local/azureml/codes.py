@@ -120,7 +120,8 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         "version": version,
         "uri": uri,
         "anonymous": bool(sent.get("isAnonymous")),
-        "properties": sent.get("properties") or {},
+        # The SDK sends the hash's version as a number; Azure keeps properties as text.
+        "properties": {key: str(each) for key, each in (sent.get("properties") or {}).items()},
         "created_at": before.body["created_at"] if before else iso(plane.clock.now()),
     }
     plane.store.put(KIND, arm_id, body)

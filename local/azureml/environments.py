@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.identity import PRINCIPAL
-from local.azureml.wire import PROVIDER, WORKSPACE, ArmError, NotEmulated, answer, json_body
+from local.azureml.wire import PROVIDER, WORKSPACE, ArmError, NotEmulated, answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +61,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
 
 async def _put(plane: Plane, request: web.Request) -> web.Response:
     name, version = request.match_info["name"], request.match_info["version"]
-    sent = (await json_body(request)).get("properties") or {}
+    sent = (await typed_body(request, "workspaces/environments/versions"))["properties"]
     if sent.get("build"):
         raise NotEmulated("an environment that is built from a folder")
     if not sent.get("image"):

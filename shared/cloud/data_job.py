@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from shared.cloud.data_plans import folder_of, read_plan, refuse
 from shared.cloud.datasets import CloudPreparation, options_of
 from shared.cloud.storage import StorageConnection
+from shared.cloud.web import Web
 from shared.data.prepare import fingerprint, finished, prepare
 from shared.data.sharding import ShardedPreparation
 from shared.data.shares import in_order
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 ADDRESS: Final = "DROPTUNE_STORAGE__blobServiceUri"
 DATASTORE: Final = "DROPTUNE_DATASTORE"
+HOSTS: Final = "DROPTUNE_DATA_HOSTS"
 AT_MOST: Final = "DROPTUNE_AT_MOST_SECONDS"
 """The environment that the job is given; its identity is the compute's."""
 
@@ -48,7 +50,9 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     rank = int(environment.get("RANK") or 0)
     nodes = int(environment.get("WORLD_SIZE") or 1)
     preparation = CloudPreparation(
-        StorageConnection(blob_uri=environment[ADDRESS]), environment[DATASTORE]
+        StorageConnection(blob_uri=environment[ADDRESS]),
+        environment[DATASTORE],
+        Web(frozenset(filter(None, environment.get(HOSTS, "").split(",")))),
     )
     at_most = float(environment[AT_MOST])
     try:

@@ -66,6 +66,7 @@ class DataCompute:
         environment: An Azure ML environment, `azureml:NAME:VERSION` or of a registry; empty: one is made.
         storage: The account, of which the job is told the address alone.
         datastore: The workspace's name for the container `datasets`.
+        hosts: Servers that may be asked for files.
     """
 
     cluster: str
@@ -73,6 +74,7 @@ class DataCompute:
     environment: str
     storage: StorageConnection
     datastore: str
+    hosts: frozenset[str] = frozenset()
 
 
 class DataJobs:
@@ -145,6 +147,7 @@ def command_job(request: DataJobRequest, compute: DataCompute, code: str) -> Any
     variables = {
         data_job.ADDRESS: compute.storage.blob_address,
         data_job.DATASTORE: compute.datastore,
+        data_job.HOSTS: ",".join(sorted(compute.hosts)),
         data_job.AT_MOST: str(int(request.at_most.total_seconds())),
     }
     if hub := os.environ.get(_HUB):
@@ -193,4 +196,5 @@ def compute_from(settings: Settings) -> DataCompute:
         environment=settings.prepare_environment,
         storage=connection_from(settings),
         datastore=settings.datastore,
+        hosts=settings.data_hosts,
     )
