@@ -5,22 +5,22 @@ Everything that can be known to be wrong is found before a GPU is asked for, and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from shared.errors import ManifestRejected, Missing, Problem
-from shared.runs import manifest as manifests
-from shared.runs import naming, parameters
+from shared.runs import naming
+from shared.runs.checking import check
 from shared.runs.endpoints import EndpointRecord, Rest
 from shared.runs.outcomes import Advance, Outcome
 from shared.runs.phases import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from shared.runs.manifest import Dataset, Manifest
-    from shared.runs.ports import FoundationModel, World
+    from shared.runs.manifest import Manifest
+    from shared.runs.ports import World
     from shared.runs.record import Run
 
 
@@ -30,23 +30,24 @@ def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
     Raises:
         Rejected: With every problem found.
     """
-    component = world.workspace.component()
-    manifest = _checked(run, world, component.inputs)
-    model = _foundation_model(manifest, world)
+    checked = check(run, world)
+    manifest = checked.manifest
     beat()
     azure_name = _claim(run, manifest, world, finally_=False)
-    sequence = manifest.finetune.get("max_seq_length")
+    sequence = checked.parameters.get("max_seq_length")
     prepared = world.preparation.prepare(
         manifest.dataset, sequence if isinstance(sequence, int) and sequence > 0 else None, beat
     )
     _claim(run, manifest, world, finally_=True)
-    merged = parameters.merge(manifest.finetune, model.defaults, component.inputs)
     facts = msgspec.structs.replace(
         run.facts,
         request=manifest.model_dump(mode="json", exclude_none=True),
-        notes=list(merged.notes),
-        foundation_model=model.id,
-        component=component.id,
+        notes=list(checked.notes),
+        foundation_model=checked.model.id,
+        component=checked.component.id,
+        parameters=dict(checked.parameters),
+        size=checked.size,
+        gpus=checked.gpus,
         fingerprint=prepared.fingerprint,
         splits=dict(prepared.splits),
         rows=dict(prepared.rows),
@@ -55,39 +56,6 @@ def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
     )
     counts = ", ".join(f"{count:,} {split}" for split, count in prepared.rows.items())
     return Advance(Phase.PREPARED, f"rows: {counts}; {prepared.dropped:,} dropped", facts)
-
-
-def _checked(run: Run, world: World, inputs: Mapping[str, parameters.Input]) -> Manifest:
-    """The manifest, or every problem that form, limits, parameters and sources have together."""
-    fields = manifests.parse(run.manifest, run.source)
-    manifest, problems = manifests.check(fields)
-    finetune = fields.get("finetune")
-    if isinstance(finetune, dict):
-        problems += parameters.check(finetune, inputs)
-    if manifest is not None:
-        problems += world.limits.problems(manifest)
-    dataset = manifest.dataset if manifest else _dataset_alone(fields.get("dataset"))
-    if dataset is not None:
-        problems += world.preparation.problems(dataset)
-    if manifest is None or problems:
-        raise ManifestRejected(problems)
-    return manifest
-
-
-def _dataset_alone(section: Any) -> Dataset | None:
-    """The dataset section of a manifest whose other sections are wrong, if it is right by itself."""
-    try:
-        return manifests.Dataset.model_validate(section)
-    except ValueError:
-        return None
-
-
-def _foundation_model(manifest: Manifest, world: World) -> FoundationModel:
-    asked = manifest.model
-    try:
-        return world.workspace.foundation_model(asked.registry, asked.name, asked.version)
-    except Missing as error:
-        raise ManifestRejected([Problem("model", str(error))]) from error
 
 
 def _claim(run: Run, manifest: Manifest, world: World, *, finally_: bool) -> str:

@@ -12,7 +12,8 @@ from shared.cloud import online_shapes as online
 from shared.cloud.arm import refusal
 from shared.cloud.looks import body_of, parse, seconds
 from shared.cloud.manifests import dropped_from, metadata_of
-from shared.cloud.registry import ComponentReference, defaults_from, input_from
+from shared.cloud.foundation import defaults_from, described
+from shared.cloud.registry import ComponentReference, input_from
 from shared.errors import Missing, Refused
 from shared.runs.naming import TAG
 from shared.runs.ports import DeploymentRequest, Dropped, JobRequest, JobState, Look, Provisioning
@@ -84,22 +85,6 @@ def test_nothing_that_is_none_is_sent():
 def test_a_status_means_the_same_in_any_case(status, state):
     """Only three statuses are ends; whatever is new counts as under way."""
     assert jobs.state_of(status) is state
-
-
-@pytest.mark.parametrize(
-    ("code", "message", "repeat"),
-    [
-        ("UserError", "CUDA out of memory", False),
-        ("UserError", "No assistant tokens found after preprocessing", False),
-        ("SystemError", "something", True),
-        ("UserError", "The job was preempted by a low priority eviction", True),
-        ("", "Node lost during execution", True),
-        ("", "", False),
-    ],
-)
-def test_only_what_the_machines_did_is_worth_repeating(code, message, repeat):
-    """Training the same data again would fail again; a lost node would not be lost again."""
-    assert jobs.is_of_infrastructure(code, message) is repeat
 
 
 def test_the_innermost_code_tells_whose_fault_it_is():
