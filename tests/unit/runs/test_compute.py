@@ -234,7 +234,7 @@ def test_a_cluster_that_changed_its_size_since_the_check_fails_the_run():
     play(sim, minutes=5)
     assert sim.run(run).phase is Phase.PREPARED
     standing(sim, size="Standard_Other")
-    play(sim, minutes=5)
+    play(sim, minutes=15)
     assert sim.run(run).phase is Phase.FAILED
     assert sim.run(run).facts.training_failure == "cluster-not-usable"
     assert not sim.workspace.jobs
