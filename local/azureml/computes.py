@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from local.azureml import operations, sizes
+from local.azureml import compute_faults, operations, sizes
 from local.azureml.clock import iso
 from local.azureml.wire import (
     PROVIDER,
@@ -56,7 +56,8 @@ def find(plane: Plane, name: str) -> dict[str, Any] | None:
 def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
     """The cluster as ARM shows it at this moment."""
     ready = datetime.fromisoformat(body["ready_at"]) <= plane.clock.now()
-    state = "Deleting" if body["gone_at"] else ("Succeeded" if ready else "Creating")
+    end = "Failed" if body.get("fails") else "Succeeded"
+    state = "Deleting" if body["gone_at"] else (end if ready else "Creating")
     settled = state == "Succeeded"
     cluster = {
         **body["cluster"],
@@ -84,7 +85,7 @@ def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
             "computeType": "AmlCompute",
             "computeLocation": body["location"],
             "provisioningState": state,
-            "provisioningErrors": None,
+            "provisioningErrors": [{"error": body["fails"]}] if state == "Failed" else None,
             "provisioningWarnings": {},
             "isAttachedCompute": False,
             "properties": cluster,
@@ -202,6 +203,7 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         "modified_on": iso(now),
         "ready_at": iso(ready),
         "gone_at": None,
+        "fails": compute_faults.take(plane, name, cluster) if before is None else None,
     }
     plane.store.put(KIND, compute_id(plane, name), stored)
     shown = _shown(plane, stored)
