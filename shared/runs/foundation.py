@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from shared.assets import LATEST
-from shared.errors import Missing
+from shared.errors import Missing, Problem
 from shared.runs.failures import problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    from shared.errors import Problem
     from shared.runs.model_section import Model
     from shared.runs.ports import FoundationModel, World
 
@@ -60,7 +59,11 @@ def _stand_in(trouble: Problem, world: World) -> Choice:
             return _tunable(model, (note, *_lifecycle(model, world.now().date())))
         missed.append(f"{other.name}: {why.reason}")
     said = "; ".join(missed) or "the setting DROPTUNE_FALLBACK_MODELS is empty"
-    told = problem("model-missing", "model.allow_fallback", f"no other model can stand in: {said}")
+    told = Problem(
+        "model.allow_fallback",
+        f"no other model can stand in: {said}",
+        "Have one named in DROPTUNE_FALLBACK_MODELS, or choose another model",
+    )
     return Choice(None, problems=(trouble, told))
 
 
