@@ -17,6 +17,7 @@ from shared.cloud.registry import ComponentReference, fetched
 from shared.cloud.sdk import workspace_client
 from shared.errors import Busy, DroptuneError, Missing, Refused
 from shared.runs.naming import TAG
+from shared.runs.parameters import ASSETS
 from shared.runs.ports import Job, JobState
 
 if TYPE_CHECKING:
@@ -253,10 +254,12 @@ def pipeline_job(request: JobRequest, component: Any) -> Any:
 
     given = component_inputs(request)
     kinds = {name: str(found.type) for name, found in component.inputs.items()}
-    for name in ("mlflow_model_path", *(f"{split}_file_path" for split in request.splits)):
-        given[name] = Input(type=kinds.get(name, "uri_file"), path=given[name])
     # Evaluation has been taken out of the component and its inputs may follow.
-    given = {name: value for name, value in given.items() if name in kinds}
+    given = {
+        name: Input(type=kinds[name], path=value) if kinds[name] in ASSETS else value
+        for name, value in given.items()
+        if name in kinds
+    }
 
     @pipeline(None, name=request.name, display_name=request.display_name)
     def fine_tuning() -> dict[str, Any]:

@@ -41,9 +41,11 @@ OURS: Final[Mapping[str, str]] = {
 CONFIG: Final = "deepspeed"
 """The one input that is a file of the manifest's author: a DeepSpeed configuration."""
 
-_ASSETS: Final = frozenset(
+ASSETS: Final = frozenset(
     {"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"}
 )
+"""Types of inputs that are addresses of data, not values."""
+
 _GATHER: Final = "stage3_gather_16bit_weights_on_model_save"
 _GATHERED_STAGE: Final = 3
 
@@ -141,7 +143,7 @@ def check(finetune: Mapping[str, Any], inputs: Mapping[str, Input]) -> list[Prob
                     f"is {value!r}; it must be a path in the container 'data', or the JSON itself"
                 )
                 problems.append(problem("parameter-wrong", place, reason))
-        elif inputs[name].type in _ASSETS:
+        elif inputs[name].type in ASSETS:
             problems.append(
                 problem("parameter-wrong", place, "is a file, which Droptune does not pass on")
             )
@@ -226,7 +228,7 @@ def merge(
     values: dict[str, Any] = {}
     notes: list[str] = []
     for name, default in model_defaults.items():
-        if name not in inputs or name in OURS or inputs[name].type in _ASSETS:
+        if name not in inputs or name in OURS or inputs[name].type in ASSETS:
             notes.append(f"the model's default {name}={default} is not an input of the component")
             continue
         try:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from shared.cloud.storage import StorageConnection
     from shared.cloud.workspace import AzureWorkspace
+    from shared.runs.ports import Configs
     from shared.runs.record import Facts, Run
 
 GPU = "Standard_NC24ads_A100_v4"
@@ -93,6 +94,14 @@ class Journey:
         """Let the next clusters of that name fail."""
         self._undo.append(f"computes/{name}")
         self.control("PUT", self._undo[-1], fault)
+
+    def order(self, **order: Any) -> None:
+        """Tell the next jobs that match what is to become of them."""
+        self.control("POST", "job-orders", order)
+
+    def use_configs(self, configs: Configs) -> None:
+        """Have configuration files read and kept by this adapter."""
+        self.sim.world = replace(self.sim.world, configs=configs)
 
     def control(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask the emulator's test control."""
