@@ -165,7 +165,7 @@ def problem(kind: str, place: str, reason: str) -> Problem:
 
 def sentence(kind: str, said: str) -> str:
     """What a run ends with: what happened, and what a person should do."""
-    return f"{said}. {FAILURES[kind].mend}"
+    return f"{said.rstrip('.')}. {FAILURES[kind].mend}"
 
 
 def of_job(code: str, message: str) -> str:

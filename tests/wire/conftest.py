@@ -194,20 +194,27 @@ def connection(azurite: Azurite) -> Iterator[StorageConnection]:
     connection.queue().clear_messages()
 
 
-@pytest.fixture
-def journey(control_plane: ControlPlane, connection: StorageConnection) -> Iterator[Journey]:
-    """Runs whose Azure ML is the control plane; what its test control was told is taken back."""
+@contextlib.contextmanager
+def travelling(plane: ControlPlane, connection: StorageConnection) -> Iterator[Journey]:
+    """Runs whose Azure ML is `plane`; what its test control was told is taken back."""
     for cached in (storage.credential, sdk._workspace_client, sdk._registry_client):
         cached.cache_clear()
-    names = control_plane.plane.settings
+    names = plane.plane.settings
     workspace = AzureWorkspace(
         Place(names.subscription, names.group, names.workspace),
-        metrics_endpoint=control_plane.url,
-        metadata_url=control_plane.environment["ARM_CLOUD_METADATA_URL"],
+        metrics_endpoint=plane.url,
+        metadata_url=plane.environment["ARM_CLOUD_METADATA_URL"],
     )
-    journey = Journey(workspace, connection, control_plane.url)
+    journey = Journey(workspace, connection, plane.url)
     try:
         yield journey
     finally:
         journey.undo()
         workspace.close()
+
+
+@pytest.fixture
+def journey(control_plane: ControlPlane, connection: StorageConnection) -> Iterator[Journey]:
+    """Runs whose Azure ML is the session's control plane."""
+    with travelling(control_plane, connection) as journey:
+        yield journey
