@@ -345,6 +345,7 @@ class SimulatedWorkspace:
     quotas: dict[Priority, list[Allowance]] = field(default_factory=dict)
     clusters: dict[str, FakeCluster] = field(default_factory=dict)
     cluster_fates: list[Provisioning] = field(default_factory=list)
+    statuses: list[str] = field(default_factory=list)
     answer: str | None = "an answer"
     measurable: bool = True
     requests: dict[str, datetime] = field(default_factory=dict)
@@ -448,8 +449,12 @@ class SimulatedWorkspace:
             if request.name not in self.jobs:
                 assert not self.live_jobs(request.run), "two live jobs of one run"
                 fate, again = self.fates.pop(0) if self.fates else (JobState.COMPLETED, False)
+                shown = self.statuses.pop(0) if self.statuses else ""
+                takes = self.job_takes
+                if shown == "NotResponding":
+                    takes *= 1000  # it comes to no end by itself
                 self.jobs[request.name] = FakeJob(
-                    request.run, self.clock() + self.job_takes, fate, again
+                    request.run, self.clock() + takes, fate, again, status=shown
                 )
             return self._seen(request.name)
 
