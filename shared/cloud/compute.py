@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from shared.cloud.arm import PROVIDER
-from shared.errors import Busy, Refused
+from shared.errors import Busy, Missing, Refused
 from shared.runs.naming import TAG
 from shared.runs.ports import Allowance, Cluster, Priority, Provisioning, VmSize
 
@@ -116,7 +117,8 @@ class ComputeTargets:
     def delete(self, name: str) -> None:
         """Begin to delete the cluster; nothing happens if it is not there."""
         query = {"underlyingResourceAction": "Delete"}
-        self._arm.ask("DELETE", self._path(name), f"deleting the cluster {name}", query=query)
+        with contextlib.suppress(Missing):
+            self._arm.ask("DELETE", self._path(name), f"deleting the cluster {name}", query=query)
 
     def _path(self, name: str) -> str:
         return f"{self._place.path}/computes/{quote(name)}"

@@ -59,10 +59,13 @@ def machines(
         name = cluster.size
         notes = _notes_on(cluster, asked)
         problems = _cluster_problems(cluster, asked, world)
+    elif asked.cluster is not None:
+        problems = world.limits.size_problems("compute.size", name)
     place = "compute.size" if cluster is None else "compute.cluster"
     size = world.workspace.vm_size(name)
     if size is None:
-        reason = f"the region has no VM size '{name}' for training"
+        told = f"the region has no VM size '{name}' for training"
+        reason = _old(name) if name.lower() in K80 else told
         return None, [*problems, problem("size-not-supported", place, reason)]
     problems += _size_problems(place, size, model)
     if not problems:
@@ -134,9 +137,12 @@ def _size_problems(place: str, size: VmSize, model: FoundationModel | None) -> l
         told = f"'{size.name}' has no GPU, and training needs one"
         return [problem("size-not-supported", place, told)]
     if size.name.lower() in K80:
-        told = f"'{size.name}' has K80 GPUs, which cannot train these models"
-        return [problem("size-not-supported", place, told)]
+        return [problem("size-not-supported", place, _old(size.name))]
     return []
+
+
+def _old(size: str) -> str:
+    return f"'{size}' has K80 GPUs, which cannot train these models"
 
 
 # Quota ------------------------------------------------------------------------------------------
@@ -195,12 +201,14 @@ def ready(run: Run, manifest: Manifest, world: World) -> Outcome | None:
         Refused: There is compute of the cluster's name and it is no cluster.
     """
     asked = manifest.compute
-    size = world.workspace.vm_size(run.facts.size or asked.size)
+    cluster = None if asked.cluster is None else world.workspace.cluster(asked.cluster)
+    # A record of before the size was kept has only the manifest's, and a cluster its own.
+    name = run.facts.size or (cluster.size if cluster else asked.size)
+    size = world.workspace.vm_size(name)
     if size is None:
-        raise Missing(f"the region has no VM size '{run.facts.size or asked.size}' any more")
+        raise Missing(f"the region has no VM size '{name}' any more")
     if asked.cluster is None:
         return _quota_in_use(run, manifest, size, None, world)
-    cluster = world.workspace.cluster(asked.cluster)
     if cluster is None:
         return _make(run, manifest, size, world)
     match cluster.provisioning:

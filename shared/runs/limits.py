@@ -52,7 +52,8 @@ class Limits:
                     f"Allowed: {', '.join(sorted(self.registries))}",
                 )
             )
-        problems += self.size_problems("compute.size", manifest.compute.size)
+        if manifest.compute.cluster is None:  # a cluster may have a size of its own
+            problems += self.size_problems("compute.size", manifest.compute.size)
         problems += self.size_problems("deploy.instance_type", manifest.deploy.instance_type)
         for place, asked, bound in (
             ("compute.max_nodes", manifest.compute.max_nodes, self.nodes),

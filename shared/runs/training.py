@@ -129,7 +129,7 @@ def _under_way(run: Run, job: Job, world: World) -> Outcome:
         world.workspace.cancel_job(job.name)
         facts = msgspec.structs.replace(facts, abandoned=job.name)
         said = f"job {job.name} has not responded for {spell(world.pace.unresponsive)} and is cancelled"
-        return Wait(world.pace.job, said, facts)
+        return Wait(world.pace.job, said, None if facts == run.facts else facts)
     if standing == _MACHINES and waited > world.pace.queued:
         said = f"job {job.name} is {job.status} and has had no machines for {spell(world.pace.queued)}"
         return _given_up(run, "job-stuck-queued", said)

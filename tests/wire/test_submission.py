@@ -239,6 +239,9 @@ def test_a_size_without_gpus_is_refused_for_a_model_without_an_allow_list(journe
     journey.sim.limited(instance_types=(GPU, "Standard_D12_v2"))
     told = journey.refused(model={"name": name}, compute={"size": "standard_d12_v2"})
     assert "compute.size: 'Standard_D12_v2' has no GPU, and training needs one" in told
+    journey.sim.limited(instance_types=(GPU, "Standard_NC24r"))
+    told = journey.refused(model={"name": name}, compute={"size": "STANDARD_NC24R"})
+    assert "compute.size: 'STANDARD_NC24R' has K80 GPUs" in told
 
 
 # The job ----------------------------------------------------------------------------------------

@@ -104,14 +104,15 @@ def test_compute_of_another_kind_is_refused(monkeypatch):
     [
         (VmSize("Standard_CPU", "C", 8, 0), "has no GPU"),
         (VmSize("Standard_NC24r", "C", 24, 4), "K80"),
-        (None, "has no VM size"),
+        ("Standard_NC12", "K80"),
+        ("Standard_Nothing", "has no VM size"),
     ],
 )
 def test_a_size_that_cannot_train_is_refused(size, reason):
     """Where the model has no allow-list, GPUs are counted and the K80's known by name."""
     sim = Simulation()
-    name = size.name if size else "Standard_Nothing"
-    sim.workspace.sizes += [size] if size else []
+    name = size if isinstance(size, str) else size.name
+    sim.workspace.sizes += [size] if isinstance(size, VmSize) else []
     sim.limited(instance_types=(SIZE, name))
     told = rejected(sim, GOOD | {"compute": {"size": name.lower()}})
     assert reason in told
@@ -260,3 +261,16 @@ def test_a_model_that_supports_some_sizes_alone_is_trained_and_served_on_those()
     sim.clock.advance(timedelta(minutes=1))
     play(sim, until=Phase.TRAINING)
     assert sim.run(run).phase is Phase.TRAINING
+
+
+def test_what_is_allowed_is_held_against_the_size_that_really_trains():
+    """A cluster that is there has its own; one that is made has the manifest's."""
+    sim = Simulation()
+    sim.workspace.sizes.append(VmSize("Standard_Other", "B", 8, 2))
+    sim.limited(instance_types=("Standard_Other",))
+    manifest = ON_CLUSTER | {"deploy": {"instance_type": "Standard_Other"}}
+    assert f"compute.size: '{SIZE}' is not allowed here" in rejected(sim, manifest)
+    standing(sim, size="Standard_Other")
+    run = drop(sim, manifest, path="second.json")
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
