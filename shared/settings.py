@@ -76,6 +76,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "DROPTUNE_LONGEST_UNRESPONSIVE": Setting(
         "1h", "How long a job may not respond before it is cancelled and tried again."
     ),
+    "DROPTUNE_MAX_TOKENS": Setting(
+        "", "Most tokens that one training may take, by estimate; any number by default."
+    ),
     "DROPTUNE_LOOK_AT_JOB": Setting("1m", "How often to look at a job that trains."),
     "DROPTUNE_LOOK_AT_ROLLOUT": Setting("30s", "How often to look at a rollout."),
     "DROPTUNE_HOLD_WHILE_WAKING": Setting(
@@ -106,6 +109,7 @@ class Settings:
     max_attempts: int
     longest_queued: timedelta
     longest_unresponsive: timedelta
+    max_tokens: int | None
     look_at_job: timedelta
     look_at_rollout: timedelta
     hold_while_waking: timedelta
@@ -142,6 +146,9 @@ class _Reader:
             return int(text)
         self.problems.append(Problem(name, f"is '{text}'", "Set a whole number of at least 1"))
         return 1
+
+    def bound(self, name: str) -> int | None:
+        return self.number(name) if self.text(name) else None
 
     def span(self, name: str) -> timedelta:
         try:
@@ -191,6 +198,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         max_attempts=reader.number("DROPTUNE_MAX_ATTEMPTS"),
         longest_queued=reader.span("DROPTUNE_LONGEST_QUEUED"),
         longest_unresponsive=reader.span("DROPTUNE_LONGEST_UNRESPONSIVE"),
+        max_tokens=reader.bound("DROPTUNE_MAX_TOKENS"),
         look_at_job=reader.span("DROPTUNE_LOOK_AT_JOB"),
         look_at_rollout=reader.span("DROPTUNE_LOOK_AT_ROLLOUT"),
         hold_while_waking=reader.span("DROPTUNE_HOLD_WHILE_WAKING"),

@@ -82,6 +82,7 @@ def world() -> World:
             runs=chosen.max_runs,
             attempts=chosen.max_attempts,
             fallback_models=chosen.fallback_models,
+            tokens=chosen.max_tokens,
         ),
         pace=Pace(
             job=chosen.look_at_job,

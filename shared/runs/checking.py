@@ -33,6 +33,7 @@ class Checked:
         component: The pipeline component that will train.
         model: The foundation model to start from.
         parameters: What the job will be given.
+        in_effect: The same with the component's defaults.
         size: The VM size that will train.
         gpus: GPUs of one node.
         notes: What a person should know about all of these.
@@ -42,6 +43,7 @@ class Checked:
     component: Component
     model: FoundationModel
     parameters: Mapping[str, Any]
+    in_effect: Mapping[str, Any]
     size: str
     gpus: int
     notes: tuple[str, ...]
@@ -82,6 +84,7 @@ def check(run: Run, world: World) -> Checked:
         component=component,
         model=model,
         parameters=merged.values,
+        in_effect=merged.in_effect,
         size=machines.size.name,
         gpus=machines.size.gpus,
         notes=(*choice.notes, *machines.notes, *merged.notes),

@@ -31,6 +31,7 @@ class Limits:
         runs: Most runs that train at the same time.
         attempts: Most training attempts of one run.
         fallback_models: Models that may stand in for one that cannot be had, in this order.
+        tokens: Most tokens that one training may take, by estimate; `None` for any number.
     """
 
     registries: Collection[str]
@@ -40,6 +41,7 @@ class Limits:
     runs: int
     attempts: int
     fallback_models: Sequence[AssetId] = ()
+    tokens: int | None = None
 
     def problems(self, manifest: Manifest) -> list[Problem]:
         """Everything in `manifest` that asks for more than is allowed."""

@@ -32,6 +32,11 @@ SIZE_LIMIT = 256 * 1024
 """Longest manifest in bytes; the Event Grid subscription filters on the same number."""
 
 
+def _whole(value: object) -> object:
+    """Large numbers may be written as `2e9`."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Splits(Section):
     """Names of a hub dataset's splits."""
 
@@ -95,6 +100,15 @@ class Dataset(Section):
         if (self.hub is None) == (self.files is None):
             raise ValueError("needs exactly one of 'hub' and 'files'")
         return self
+
+
+class Bounds(Section):
+    """What a run may use up; a run that would need more is rejected before any GPU is asked for."""
+
+    max_tokens: Annotated[int, Field(ge=1), BeforeValidator(_whole)] | None = Field(
+        default=None,
+        description="Most tokens to train on, all epochs together, by estimate.",
+    )
 
 
 class Threshold(Section):
@@ -167,6 +181,7 @@ class Manifest(Section):
     finetune: dict[str, Any] = Field(
         default={}, description="Inputs of the component `chat_completion_pipeline`."
     )
+    limits: Bounds = Bounds()
     gate: dict[str, Threshold] = Field(
         default={}, description="Bounds that the trained model's metrics must keep."
     )

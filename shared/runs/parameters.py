@@ -80,10 +80,17 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What the job is given, and what a person should know about how that came to be."""
+    """What the job is given, and what a person should know about how that came to be.
+
+    Attributes:
+        values: What differs from the component's defaults.
+        notes: What a person should know.
+        in_effect: Every input with the value that the job will see.
+    """
 
     values: Mapping[str, Any]
     notes: tuple[str, ...]
+    in_effect: Mapping[str, Any]
 
 
 def _as_text(value: object) -> str:
@@ -240,7 +247,7 @@ def merge(
         if name in values and values[name] != chosen:
             notes.append(f"{name} is {chosen}; the model's own default is {values[name]}")
         values[name] = chosen
-    return Parameters(values, tuple(notes))
+    return Parameters(values, tuple(notes), effective_values(values, inputs))
 
 
 def _read(default: Any, spec: Input) -> Any:

@@ -5,12 +5,13 @@ Everything that can be known to be wrong is found before a GPU is asked for, and
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.errors import ManifestRejected, Missing, Problem
-from shared.runs import naming
+from shared.errors import DataRejected, ManifestRejected, Missing, Permanent, Problem
+from shared.runs import naming, tokens
 from shared.runs.checking import check
 from shared.runs.endpoints import EndpointRecord, Rest
 from shared.runs.outcomes import Advance, Outcome
@@ -19,9 +20,13 @@ from shared.runs.phases import Phase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from shared.runs.checking import Checked
     from shared.runs.manifest import Manifest
-    from shared.runs.ports import World
+    from shared.runs.ports import PreparedData, World
     from shared.runs.record import Run
+    from shared.runs.tokens import Estimate
+
+logger = logging.getLogger(__name__)
 
 
 def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
@@ -34,10 +39,8 @@ def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
     manifest = checked.manifest
     beat()
     azure_name = _claim(run, manifest, world, finally_=False)
-    sequence = checked.parameters.get("max_seq_length")
-    prepared = world.preparation.prepare(
-        manifest.dataset, sequence if isinstance(sequence, int) and sequence > 0 else None, beat
-    )
+    prepared = _prepared(run, checked, world, beat)
+    effort = _bounded(checked, prepared, world)
     _claim(run, manifest, world, finally_=True)
     facts = msgspec.structs.replace(
         run.facts,
@@ -52,10 +55,50 @@ def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
         splits=dict(prepared.splits),
         rows=dict(prepared.rows),
         dropped=prepared.dropped,
+        tokens=effort.tokens,
         endpoint=azure_name,
     )
     counts = ", ".join(f"{count:,} {split}" for split, count in prepared.rows.items())
-    return Advance(Phase.PREPARED, f"rows: {counts}; {prepared.dropped:,} dropped", facts)
+    why = (
+        f"rows: {counts}; {prepared.dropped:,} dropped; about {effort.tokens:,} tokens to train on"
+    )
+    return Advance(Phase.PREPARED, why, facts)
+
+
+def _prepared(run: Run, checked: Checked, world: World, beat: Callable[[], None]) -> PreparedData:
+    """The data, prepared; its author gets a page on it, all the more if it is refused."""
+    sequence = checked.in_effect.get("max_seq_length")
+    limit = sequence if isinstance(sequence, int) and sequence > 0 else None
+    try:
+        prepared = world.preparation.prepare(checked.manifest.dataset, limit, beat)
+    except DataRejected as error:
+        if error.fingerprint is not None:
+            _show(run, error.fingerprint, world)
+        raise
+    _show(run, prepared.fingerprint, world)
+    return prepared
+
+
+def _show(run: Run, fingerprint: str, world: World) -> None:
+    try:
+        world.manifests.show_data(run.manifest, world.preparation.page(fingerprint))
+    except Permanent:
+        logger.exception("%s: the page on its data cannot be written", run.id)
+
+
+def _bounded(checked: Checked, prepared: PreparedData, world: World) -> Estimate:
+    """What the training will take, which is within every bound."""
+    manifest = checked.manifest
+    effort = tokens.estimate(
+        prepared.tokens,
+        prepared.rows["train"],
+        checked.in_effect,
+        lambda: manifest.compute.max_nodes * checked.gpus,
+    )
+    own, allowed = manifest.limits.max_tokens, world.limits.tokens
+    if problems := tokens.problems(effort, own=own, allowed=allowed):
+        raise ManifestRejected(problems)
+    return effort
 
 
 def _claim(run: Run, manifest: Manifest, world: World, *, finally_: bool) -> str:

@@ -90,6 +90,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         splits: Address of each prepared file: `train`, `validation`, `test`.
         rows: Number of rows in each split.
         dropped: Number of rows that were refused.
+        tokens: Estimate of the tokens that the training takes, all epochs together.
         attempt: Number of the training attempt that counts, from 1.
         job: Azure ML's name of the job.
         job_url: Where a person can watch the job.
@@ -120,6 +121,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     splits: dict[str, str] = {}
     rows: dict[str, int] = {}
     dropped: int = 0
+    tokens: int | None = None
     attempt: int = 1
     job: str | None = None
     job_url: str | None = None

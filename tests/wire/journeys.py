@@ -52,7 +52,7 @@ class Prepared(MemoryPreparation):
             container.get_blob_client(f"{folder}/{split}.jsonl").upload_blob(line)
         base = f"azureml://datastores/droptune_datasets/paths/{folder}"
         splits = {split: f"{base}/{split}.jsonl" for split in ("train", "validation", "test")}
-        return PreparedData(folder, splits, dict.fromkeys(splits, 20), 0)
+        return PreparedData(folder, splits, dict.fromkeys(splits, 20), 0, tokens=4000)
 
 
 class Journey:
