@@ -274,3 +274,21 @@ def test_what_is_allowed_is_held_against_the_size_that_really_trains():
     run = drop(sim, manifest, path="second.json")
     play(sim)
     assert sim.run(run).phase is Phase.SERVING
+
+
+def test_a_failed_cluster_that_droptune_made_is_made_again():
+    """An earlier run left it; nobody else has to mend it."""
+    sim = Simulation()
+    standing(sim, provisioning=Provisioning.FAILED, run="earlier-g1", error="no machines")
+    run = drop(sim, EITHER)
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
+    assert sim.workspace.clusters["gpus"].shown.run == run
+
+
+def test_a_size_that_is_neither_allowed_nor_there_is_told_once():
+    """The first reason is enough to mend it."""
+    sim = Simulation()
+    told = rejected(sim, GOOD | {"compute": {"size": "Standard_Nothing"}})
+    assert told.count("compute.size") == 1
+    assert "not allowed here" in told

@@ -75,6 +75,12 @@ def test_a_retired_model_is_refused_with_its_date_unless_it_is_asked_for_all_the
     assert "ended on 2025-08-30" in choice.notes[0]
 
 
+def test_a_model_is_retired_on_its_very_date():
+    """The date is the first day without it."""
+    today = Simulation().clock().date()
+    assert choose(model(tuning_ends=today)).model is None
+
+
 def test_a_version_that_is_not_there_tells_those_that_are():
     """A slip of the finger is mended by the list."""
     (problem,) = choose(model(), version="99").problems

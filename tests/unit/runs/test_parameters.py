@@ -107,3 +107,9 @@ def test_a_publishers_numbers_are_read_also_from_text():
     merged = parameters.merge({}, {"learning_rate": "5e-6", "num_train_epochs": "many"}, INPUTS)
     assert merged.values == {"learning_rate": pytest.approx(5e-6)}
     assert any("num_train_epochs is left out" in note for note in merged.notes)
+
+
+def test_the_nearest_name_is_never_one_that_droptune_sets_itself():
+    """Following the hint would lead to the next refusal."""
+    (problem,) = parameters.check({"train_file_pat": "x"}, INPUTS)
+    assert "Did you mean" not in problem.mend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -211,3 +212,35 @@ def test_infrastructure_failures_are_bounded_and_each_is_noted():
     assert len(sim.workspace.jobs) == 2, "as many as the limits allow"
     assert sim.run(run).facts.training_failure == "job-infrastructure"
     assert any("attempt 1: job" in note for note in sim.run(run).facts.notes)
+
+
+def test_waiting_for_machines_does_not_count_as_silence():
+    """What the job waits for has changed, so that its time begins anew."""
+    sim = Simulation()
+    sim.workspace.job_takes *= 1000
+    run = trains(sim)
+    the_job(sim, run).status = "Queued"
+    play(sim, minutes=120)
+    the_job(sim, run).status = "NotResponding"
+    play(sim, minutes=50)
+    assert not the_job(sim, run).cancelled
+    play(sim, minutes=20)
+    assert the_job(sim, run).cancelled
+
+
+def test_what_the_check_approved_is_submitted_though_the_model_has_changed():
+    """The registry's defaults may change while a run waits for its turn."""
+    sim = Simulation()
+    requests = []
+    submit = sim.workspace.submit
+    sim.workspace.submit = lambda request: (requests.append(request), submit(request))[1]
+    found = sim.workspace.foundation_model("azureml", "Phi-4", "8")
+    sim.workspace.versions["Phi-4"] = [replace(found, defaults={"num_train_epochs": 2})]
+    run = drop(sim)
+    sim.limited(runs=0)
+    play(sim, until=Phase.PREPARED)
+    sim.workspace.versions["Phi-4"] = [replace(found, defaults={"num_train_epochs": 9})]
+    sim.limited(runs=2)
+    play(sim, until=Phase.TRAINING)
+    assert sim.run(run).phase is Phase.TRAINING
+    assert requests[0].parameters == {"num_train_epochs": 2}
