@@ -191,6 +191,7 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
             409, "Conflict", f"The VM size of the existing compute '{name}' cannot be changed."
         )
     ready = now + timedelta(seconds=plane.timetable.compute_create)
+    fails = compute_faults.take(plane, name, cluster) if before is None else None
     stored = {
         "id": compute_id(plane, name),
         "name": name,
@@ -203,18 +204,23 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         "modified_on": iso(now),
         "ready_at": iso(ready),
         "gone_at": None,
-        "fails": compute_faults.take(plane, name, cluster) if before is None else None,
+        "fails": fails,
     }
     plane.store.put(KIND, compute_id(plane, name), stored)
     shown = _shown(plane, stored)
     shown["properties"]["provisioningState"] = "Creating"
-    return answer(shown, 201, _operation(plane, request, plane.timetable.compute_create))
+    seconds = plane.timetable.compute_create
+    return answer(shown, 201, _operation(plane, request, seconds, fails))
 
 
-def _operation(plane: Plane, request: web.Request, seconds: float) -> dict[str, str]:
-    _, headers = operations.begin(
+def _operation(
+    plane: Plane, request: web.Request, seconds: float, error: dict[str, str] | None = None
+) -> dict[str, str]:
+    name, headers = operations.begin(
         plane, request, flavour="computeOperationsStatus", seconds=seconds
     )
+    if error:
+        operations.fail_in_time(plane, name, error)
     return headers
 
 
