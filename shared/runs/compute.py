@@ -14,6 +14,7 @@ import msgspec
 from shared.durations import spell
 from shared.errors import Denied, Missing, Refused
 from shared.runs.failures import problem, sentence
+from shared.runs.fencing import still_wanted
 from shared.runs.outcomes import Outcome, Stop, Wait
 from shared.runs.phases import Phase
 from shared.runs.ports import ClusterRequest, Priority, Provisioning
@@ -222,6 +223,7 @@ def ready(run: Run, manifest: Manifest, world: World) -> Outcome | None:
         case Provisioning.FAILED if cluster.run is None:
             return _unusable(run, f"the cluster {cluster.name} has failed: {cluster.error}")
         case Provisioning.FAILED:
+            still_wanted(run, world)
             world.workspace.delete_cluster(cluster.name)
             tried = run.facts.tried | {cluster.priority.value: cluster.error or "no reason given"}
             facts = msgspec.structs.replace(run.facts, tried=tried)
@@ -281,6 +283,7 @@ def _begun(
         priority=priority,
         idle=asked.scale_down_after,
     )
+    still_wanted(run, world)
     try:
         world.workspace.create_cluster(request)
     except Refused as error:
