@@ -19,11 +19,9 @@ from shared.errors import Busy, Missing, Refused, StaleRecord, Unavailable
 from shared.runs import naming
 from shared.runs.endpoints import EndpointRecord
 from shared.runs.limits import Limits, Pace
+from shared.runs.machines import Allowance, Cluster, ClusterRequest, Priority, VmSize
 from shared.runs.parameters import Component, Input
 from shared.runs.ports import (
-    Allowance,
-    Cluster,
-    ClusterRequest,
     Deployment,
     Dropped,
     Endpoint,
@@ -33,10 +31,8 @@ from shared.runs.ports import (
     Look,
     Mark,
     PreparedData,
-    Priority,
     Provisioning,
     Standing,
-    VmSize,
     World,
 )
 from shared.runs.record import Run

@@ -22,11 +22,9 @@ from shared.runs.naming import TAG
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from shared.runs.machines import Allowance, Cluster, ClusterRequest, Priority, VmSize
     from shared.runs.parameters import Component
     from shared.runs.ports import (
-        Allowance,
-        Cluster,
-        ClusterRequest,
         Deployment,
         DeploymentRequest,
         Endpoint,
@@ -35,9 +33,7 @@ if TYPE_CHECKING:
         JobRequest,
         Message,
         ModelRequest,
-        Priority,
         Standing,
-        VmSize,
     )
     from shared.settings import Settings
 
