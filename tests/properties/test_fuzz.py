@@ -112,7 +112,7 @@ def test_each_row_becomes_an_example_or_is_refused_with_a_reason(rows, block):
     given_rows = [row for row in content.removeprefix(b"\xef\xbb\xbf").split(b"\n") if row.strip()]
     assert len(written) + len(dropped) == len(given_rows)
     for line in written:
-        trainable(line)
+        trainable(line, options)
     for row in dropped:
         assert row["reason"] in set(Reason)
         assert len(row["detail"]) < 300

@@ -508,3 +508,11 @@ def test_looking_for_steps_comes_to_an_end():
 
     assert jobs.all_wait("job", children) is False
     assert len(read) < 100
+
+
+@pytest.mark.parametrize("name", ["15", "Phi"])
+def test_a_models_version_is_that_of_its_id(name):
+    """A registry's listing gives the version as `name`, a read of one version the model's name."""
+    identity = "azureml://registries/azureml/models/Phi/versions/15"
+    model = described("azureml", "Phi", {"id": identity, "name": name, "properties": {}})
+    assert (model.id, model.version) == (identity, "15")

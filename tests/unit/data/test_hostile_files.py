@@ -85,7 +85,7 @@ ONE_BAD_ROW = {
     ),
     "100,000 columns": (
         b"{" + b",".join(b'"column %d": 1' % number for number in range(100_000)) + b"}",
-        "no_messages",
+        "unknown_shape",
     ),
     "two objects": (LINE + LINE, "not_json"),
     "an array of rows": (b"[" + LINE + b"]", "wrong_types"),
