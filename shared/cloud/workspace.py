@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from shared.cloud import metrics, registry
-from shared.cloud.arm import PROVIDER, Arm, Place
+from shared.cloud.arm import Arm, Place
+from shared.cloud.compute import ComputeTargets
 from shared.cloud.failures import failing
+from shared.cloud.foundation import FoundationModels
 from shared.cloud.jobs import OUTPUT, Jobs
 from shared.cloud.online import Online
 from shared.cloud.registry import ComponentReference
@@ -20,6 +22,7 @@ from shared.runs.naming import TAG
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from shared.runs.machines import Allowance, Cluster, ClusterRequest, Priority, VmSize
     from shared.runs.parameters import Component
     from shared.runs.ports import (
         Deployment,
@@ -62,11 +65,12 @@ class AzureWorkspace:
         self._place = place
         self._component = component or ComponentReference()
         self._arm = Arm(metadata_url)
+        self._models = FoundationModels(self._arm)
+        self._targets = ComputeTargets(self._arm, place, self._region)
         self._jobs = Jobs(self._arm, place)
         self._online = Online(self._arm, place, self._region)
         self._requests = metrics.Requests(self._arm, place, metrics_endpoint, self._region, now)
         self._known: Mapping[str, Any] | None = None
-        self._sizes: Mapping[str, int] | None = None
         self._looking = threading.Lock()
 
     @property
@@ -98,23 +102,51 @@ class AzureWorkspace:
         Raises:
             Missing: There is none.
         """
-        return registry.foundation_model(registry_name, name, version)
+        return self._models.get(registry_name, name, version)
+
+    def model_versions(self, registry_name: str, name: str) -> Sequence[FoundationModel]:
+        """Every version of a model, newest first, archived ones too; none when there is no such model.
+
+        Raises:
+            Missing: There is no such registry.
+        """
+        return self._models.versions(registry_name, name)
 
     def component(self) -> Component:
         """The newest version of the fine-tuning pipeline component, or the one it is pinned to."""
         return registry.component(self._component)
 
-    def gpus(self, size: str) -> int | None:
-        """GPUs of a VM size; `None` when the region does not have the size."""
-        if self._sizes is None:
-            path = (
-                f"/subscriptions/{self._place.subscription}/providers/{PROVIDER}"
-                f"/locations/{self._region()}/vmSizes"
-            )
-            rows = self._arm.ask("GET", path, "listing the region's VM sizes").body
-            found = rows.get("value") or rows.get("amlCompute") or []
-            self._sizes = {str(row["name"]).lower(): int(row.get("gpus") or 0) for row in found}
-        return self._sizes.get(size.lower())
+    def vm_size(self, name: str) -> VmSize | None:
+        """The VM size of this name, in any case; `None` when the region does not have it."""
+        return self._targets.size(name)
+
+    def quota(self, size: VmSize, priority: Priority) -> Sequence[Allowance]:
+        """The quotas that nodes of this size count against.
+
+        Raises:
+            Denied: We may not read them.
+        """
+        return self._targets.quota(size, priority)
+
+    def cluster(self, name: str) -> Cluster | None:
+        """The compute cluster, if there is one.
+
+        Raises:
+            Refused: There is compute of this name and it is no cluster.
+        """
+        return self._targets.get(name)
+
+    def create_cluster(self, request: ClusterRequest) -> None:
+        """Begin to make a compute cluster.
+
+        Raises:
+            Refused: Azure will not make it.
+        """
+        self._targets.create(request)
+
+    def delete_cluster(self, name: str) -> None:
+        """Begin to delete the compute cluster; nothing happens if it is not there."""
+        self._targets.delete(name)
 
     # Jobs and models ---------------------------------------------------------------------------
 

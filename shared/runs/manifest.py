@@ -17,49 +17,27 @@ import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    PlainSerializer,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from shared import durations
 from shared.data.kept import kept_problem
 from shared.data.shapes import named_shape
 from shared.errors import ManifestRejected, Problem
+from shared.runs.compute_section import Compute
+from shared.runs.model_section import Model
+from shared.runs.sections import Duration, Section
 
 SIZE_LIMIT = 256 * 1024
 """Longest manifest in bytes; the Event Grid subscription filters on the same number."""
 
 
-def _duration(value: object) -> object:
-    if isinstance(value, timedelta):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("must be text such as '30m' or '2h'")
-    return durations.parse(value)
-
-
 def _whole(value: object) -> object:
     """Large numbers may be written as `2e9`."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_duration, json_schema_input_type=str),
-    PlainSerializer(durations.spell, return_type=str),
-]
-"""A time span as people write it: `45s`, `30m`, `2h`, `1d`."""
-
-
-class Section(BaseModel):
-    """What all parts of a manifest share: unknown keys are refused, values are not bent."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Splits(Section):
@@ -193,29 +171,6 @@ class Dataset(Section):
         if (self.hub is None) == (self.files is None):
             raise ValueError("needs exactly one of 'hub' and 'files'")
         return self
-
-
-class Model(Section):
-    """The foundation model to start from."""
-
-    name: str = Field(default="Phi-4", min_length=1, description="Its name in the registry.")
-    registry: str = Field(default="azureml", min_length=1, description="The registry it is in.")
-    version: str = Field(
-        default="latest",
-        min_length=1,
-        coerce_numbers_to_str=True,
-        description="A version, or `latest`; resolved and recorded.",
-    )
-
-
-class Compute(Section):
-    """Where training runs: a cluster by name, or serverless when none is named."""
-
-    cluster: str | None = Field(default=None, description="An existing compute cluster's name.")
-    size: str = Field(
-        default="Standard_NC24ads_A100_v4", min_length=1, description="The VM size to train on."
-    )
-    max_nodes: int = Field(default=1, ge=1, description="How many nodes the job may use.")
 
 
 class Bounds(Section):

@@ -18,7 +18,13 @@ from shared.runs.ports import JobState, Look, Provisioning
 from shared.runs.record import Wish
 from tests.worlds import CrashError, Simulation
 
-FIRST = json.dumps({"name": "chat", "dataset": {"files": ["a.jsonl"]}}).encode()
+FIRST = json.dumps(
+    {
+        "name": "chat",
+        "dataset": {"files": ["a.jsonl"]},
+        "compute": {"cluster": "gpus", "priority": ["dedicated", "low-priority"]},
+    }
+).encode()
 SECOND = json.dumps({"name": "chat", "dataset": {"files": ["b.jsonl"]}}).encode()
 WRONG = b'{"name": "chat", "dataset": {}}'
 
@@ -71,6 +77,11 @@ fates = st.lists(
 update_fates = st.lists(
     st.sampled_from([Provisioning.SUCCEEDED] * 4 + [Provisioning.FAILED]), max_size=6
 )
+cluster_fates = st.lists(
+    st.sampled_from([Provisioning.SUCCEEDED, Provisioning.FAILED]), max_size=3
+)
+# What a job shows while it is under way: it may fall silent, or wait for machines.
+statuses = st.lists(st.sampled_from(["Running", "Running", "NotResponding", "Queued"]), max_size=4)
 deployment_fates = st.lists(
     st.sampled_from([Provisioning.SUCCEEDED] * 3 + [Provisioning.FAILED]), max_size=4
 )
@@ -237,13 +248,17 @@ class Driver:
     jobs=fates,
     deployments=deployment_fates,
     updates=update_fates,
+    clusters=cluster_fates,
+    shown=statuses,
 )
-def test_every_schedule_converges(schedule, plan, jobs, deployments, updates):
+def test_every_schedule_converges(*, schedule, plan, jobs, deployments, updates, clusters, shown):
     """Any order of events, losses, errors and crashes ends at rest, with nothing twice and nothing left."""
     driver = Driver(dict(plan))
     driver.sim.workspace.fates = list(jobs)
     driver.sim.workspace.deployment_fates = list(deployments)
     driver.sim.workspace.update_fates = list(updates)
+    driver.sim.workspace.cluster_fates = list(clusters)
+    driver.sim.workspace.statuses = list(shown)
     for action, argument in [("drop", "first"), *schedule]:
         driver.play(action, argument)
     driver.settle()
@@ -269,7 +284,7 @@ def test_a_permanent_error_while_training_cancels_the_job():
     """A run that cannot go on does not leave a job behind that bills."""
     driver = Driver({})
     driver.play("drop", "first")
-    driver.deliver("all")
+    driver.play("work", 8)
     sim = driver.sim
     (run,) = sim.all_runs()
     assert run.phase is Phase.TRAINING
