@@ -17,6 +17,7 @@ from local.processes import answers, end, spawn, wait_until_ready
 from shared.cloud import storage
 from shared.cloud.storage import StorageConnection
 from tests.sdk_warnings import SDK_WARNINGS
+from tests.wire.azure_shapes import watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +37,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(item.path).parent == Path(__file__).parent:
             for each in SDK_WARNINGS:
                 item.add_marker(pytest.mark.filterwarnings(each))
+
+
+@pytest.fixture(autouse=True)
+def azures_types() -> Iterator[None]:
+    """Whatever a test asks the control plane for, each answer agrees with Azure's types."""
+    with watching() as watch:
+        yield
+    assert not watch.found, "\n".join(sorted(set(watch.found)))
 
 
 @contextlib.contextmanager
