@@ -19,6 +19,7 @@ from shared.errors import Busy, Missing, Refused, StaleRecord, Unavailable
 from shared.runs import naming
 from shared.runs.endpoints import EndpointRecord
 from shared.runs.limits import Limits, Pace
+from shared.runs.measures import Cores, Measured, Seen
 from shared.runs.parameters import Component, Input
 from shared.runs.ports import (
     Deployment,
@@ -289,6 +290,9 @@ class FakeResource:
     traffic: dict[str, int] = field(default_factory=dict)
     changing_until: datetime = START
     made_at: datetime = START
+    attempt: int = 1
+    size: str = ""
+    error: str = ""
 
 
 @dataclass
@@ -300,10 +304,19 @@ class SimulatedWorkspace:
     job_takes: timedelta = timedelta(minutes=20)
     rollout_takes: timedelta = timedelta(minutes=5)
     place: str = "sub/group/ws"
+    serve_sizes: tuple[str, ...] = ()
+    curves: Mapping[str, list[tuple[int, float]]] | None = None
     metrics_of_jobs: Mapping[str, float] = field(default_factory=lambda: {"eval_loss": 1.0})
     fates: list[tuple[JobState, bool]] = field(default_factory=list)
     deployment_fates: list[Provisioning] = field(default_factory=list)
     update_fates: list[Provisioning] = field(default_factory=list)
+    error: str = "ResourceNotReady: User container has crashed or terminated"
+    errors: list[str] = field(default_factory=list)
+    quota: dict[str, int] = field(default_factory=dict)
+    health: dict[str, Seen] = field(default_factory=dict)
+    ill: list[bool] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    requests_made: list[Any] = field(default_factory=list)
     answer: str | None = "an answer"
     measurable: bool = True
     requests: dict[str, datetime] = field(default_factory=dict)
@@ -316,7 +329,8 @@ class SimulatedWorkspace:
         with self.faults.around("workspace.foundation_model"):
             chosen = "8" if version == "latest" else version
             model_id = f"azureml://registries/{registry}/models/{name}/versions/{chosen}"
-            return FoundationModel(model_id, name, chosen, {"learning_rate_min": 1e-7})
+            defaults = {"learning_rate_min": 1e-7}
+            return FoundationModel(model_id, name, chosen, defaults, self.serve_sizes)
 
     def component(self) -> Component:
         with self.faults.around("workspace.component"):
@@ -364,10 +378,12 @@ class SimulatedWorkspace:
             if self._job_state(self.jobs[name]) is JobState.ACTIVE:
                 self.jobs[name].cancelled = True
 
-    def metrics(self, job: str) -> Mapping[str, float]:
-        with self.faults.around("workspace.metrics"):
+    def measured(self, job: str) -> Measured:
+        with self.faults.around("workspace.measured"):
             assert self._job_state(self.jobs[job]) is JobState.COMPLETED
-            return self.metrics_of_jobs
+            last = self.metrics_of_jobs
+            curves = {name: [(1, 9.0), (2, value)] for name, value in last.items()}
+            return Measured(last, curves if self.curves is None else self.curves, {"training": 7})
 
     def has_model(self, name: str, version: str) -> bool:
         with self.faults.around("workspace.has_model"):
@@ -376,6 +392,7 @@ class SimulatedWorkspace:
     def register(self, request: Any) -> None:
         with self.faults.around("workspace.register"):
             self.models[(request.name, request.version)] = request.run
+            self.requests_made.append(request)
 
     # Endpoints
 
@@ -442,8 +459,8 @@ class SimulatedWorkspace:
             if found is None:
                 return None
             state = self._provisioning(found)
-            error = "probe failed" if state is Provisioning.FAILED else None
-            return Deployment(name, state, found.run, error)
+            error = found.error if state is Provisioning.FAILED else None
+            return Deployment(name, state, found.run, error, found.attempt, found.size)
 
     def deployments(self, endpoint: str) -> Sequence[Deployment]:
         with self.faults.around("workspace.deployments"):
@@ -461,10 +478,26 @@ class SimulatedWorkspace:
             key = (request.endpoint, request.name)
             if key in self.made:
                 raise Busy(f"{request.name} is there")
+            if self.refusals:
+                raise Refused(self.refusals.pop(0))
+            allowed = self.quota.get(request.instance_type)
+            if allowed is not None and self._used(request.instance_type) + 24 > allowed:
+                raise Refused("BadRequest: VmSize: Not enough quota available")
             fate = (
                 self.deployment_fates.pop(0) if self.deployment_fates else Provisioning.SUCCEEDED
             )
-            self.made[key] = FakeResource(request.run, self.clock() + self.rollout_takes, fate)
+            error = self.error
+            if fate is Provisioning.FAILED and self.errors:
+                error = self.errors.pop(0)
+            self.made[key] = FakeResource(
+                request.run,
+                self.clock() + self.rollout_takes,
+                fate,
+                attempt=request.attempt,
+                size=request.instance_type,
+                error=error,
+            )
+            self.requests_made.append(request)
 
     def delete_deployment(self, endpoint: str, name: str) -> None:
         with self.faults.around("workspace.delete_deployment"):
@@ -501,6 +534,24 @@ class SimulatedWorkspace:
             if self.answer is None:
                 raise Refused("it answered {}")
             return self.answer
+
+    def _used(self, size: str) -> int:
+        return 24 * sum(made.size == size for made in self.made.values())
+
+    def cores(self, size: str) -> Cores | None:
+        with self.faults.around("workspace.cores"):
+            self._tidy()
+            if size not in self.quota:
+                return None
+            return Cores(f"family of {size}", self.quota[size], self._used(size), 24)
+
+    def seen(self, endpoint: str, since: datetime) -> Mapping[str, Seen]:
+        with self.faults.around("workspace.seen"):
+            traffic = self.endpoints[endpoint].traffic
+            if self.ill and traffic:
+                newest = min(traffic, key=lambda name: traffic[name])
+                return {newest: Seen(100, 50 if self.ill.pop(0) else 0, 300.0)}
+            return dict(self.health)
 
     def last_requests(
         self, endpoints: Sequence[str], since: datetime

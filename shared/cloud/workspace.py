@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +16,14 @@ from shared.cloud.jobs import OUTPUT, Jobs
 from shared.cloud.online import Online
 from shared.cloud.registry import ComponentReference
 from shared.cloud.sdk import workspace_client
-from shared.errors import Busy, Missing, Refused
+from shared.errors import Busy, Denied, Missing, Refused
+from shared.runs.measures import Cores
 from shared.runs.naming import TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from shared.runs.measures import Measured, Seen
     from shared.runs.parameters import Component
     from shared.runs.ports import (
         Deployment,
@@ -33,6 +37,9 @@ if TYPE_CHECKING:
         Standing,
     )
     from shared.settings import Settings
+
+
+logger = logging.getLogger(__name__)
 
 
 def _utc_now() -> datetime:
@@ -66,7 +73,7 @@ class AzureWorkspace:
         self._online = Online(self._arm, place, self._region)
         self._requests = metrics.Requests(self._arm, place, metrics_endpoint, self._region, now)
         self._known: Mapping[str, Any] | None = None
-        self._sizes: Mapping[str, int] | None = None
+        self._sizes: Mapping[str, Mapping[str, Any]] | None = None
         self._looking = threading.Lock()
 
     @property
@@ -106,15 +113,41 @@ class AzureWorkspace:
 
     def gpus(self, size: str) -> int | None:
         """GPUs of a VM size; `None` when the region does not have the size."""
+        found = self._size(size)
+        return None if found is None else int(found.get("gpus") or 0)
+
+    def cores(self, size: str) -> Cores | None:
+        """The quota that a VM size draws on; `None` when the region does not tell, or not us."""
+        found = self._size(size)
+        if found is None:
+            return None
+        family = str(found.get("family") or "")
+        try:
+            rows = list(self._arm.each(f"{self._locations()}/usages", "reading the quota in use"))
+        except Denied as error:  # it takes a role that may not be given
+            logger.warning("the quota is not known: %s", error)
+            return None
+        for row in rows:
+            name = str((row.get("name") or {}).get("value") or "")
+            if name.lower() == family.lower() and int(row.get("limit", -1)) >= 0:
+                used, each = int(row.get("currentValue") or 0), int(found.get("vCPUs") or 0)
+                return Cores(family, limit=int(row["limit"]), used=used, each=each)
+        return None
+
+    def _locations(self) -> str:
+        return (
+            f"/subscriptions/{self._place.subscription}/providers/{PROVIDER}"
+            f"/locations/{self._region()}"
+        )
+
+    def _size(self, name: str) -> Mapping[str, Any] | None:
+        """The VM size of this name, in any case; `None` when the region does not have it."""
         if self._sizes is None:
-            path = (
-                f"/subscriptions/{self._place.subscription}/providers/{PROVIDER}"
-                f"/locations/{self._region()}/vmSizes"
-            )
-            rows = self._arm.ask("GET", path, "listing the region's VM sizes").body
+            doing = "listing the region's VM sizes"
+            rows = self._arm.ask("GET", f"{self._locations()}/vmSizes", doing).body
             found = rows.get("value") or rows.get("amlCompute") or []
-            self._sizes = {str(row["name"]).lower(): int(row.get("gpus") or 0) for row in found}
-        return self._sizes.get(size.lower())
+            self._sizes = {str(row["name"]).lower(): row for row in found}
+        return self._sizes.get(name.lower())
 
     # Jobs and models ---------------------------------------------------------------------------
 
@@ -130,10 +163,18 @@ class AzureWorkspace:
         """Begin to cancel the job; nothing happens if it has ended."""
         self._jobs.cancel(name)
 
-    def metrics(self, job: str) -> Mapping[str, float]:
-        """The last value of each metric that the job logged."""
+    def measured(self, job: str) -> Measured:
+        """What the job logged: last values, curves, tokens.
+
+        Raises:
+            Missing: Nothing is known of such a job.
+        """
         properties = self._workspace().get("properties") or {}
-        return metrics.last_values(str(properties["mlFlowTrackingUri"]), job)
+        found = metrics.measured(str(properties["mlFlowTrackingUri"]), job)
+        if found.tokens:
+            return found
+        # The component writes them as properties of the root run, which need not show as tags of MLflow's.
+        return replace(found, tokens=metrics.tokens_in(self._jobs.properties(job)))
 
     def has_model(self, name: str, version: str) -> bool:
         """Whether the model version is registered."""
@@ -213,6 +254,10 @@ class AzureWorkspace:
         """
         return self._online.key(endpoint)
 
+    def seen(self, endpoint: str, since: datetime) -> Mapping[str, Seen]:
+        """How each deployment of the endpoint answered since `since`, as Azure Monitor counts."""
+        return self._requests.seen(endpoint, since)
+
     def last_requests(
         self, endpoints: Sequence[str], since: datetime
     ) -> Mapping[str, datetime | None]:
@@ -233,7 +278,7 @@ def _model(request: ModelRequest) -> Any:
         path=f"azureml://jobs/{request.job}/outputs/{OUTPUT}",
         type=AssetTypes.MLFLOW_MODEL,
         description=request.description,
-        tags={TAG: request.run},
+        tags={**request.tags, TAG: request.run},
         properties=dict(request.lineage),
     )
 

@@ -28,7 +28,8 @@ class Limits:
         nodes: Most nodes of a training job.
         instances: Most instances of a deployment.
         runs: Most runs that train at the same time.
-        attempts: Most training attempts of one run.
+        attempts: Most training attempts of one run; of its deployment, most failures in a row that are tried
+            again.
     """
 
     registries: Collection[str]
@@ -53,6 +54,7 @@ class Limits:
         for place, size in (
             ("compute.size", manifest.compute.size),
             ("deploy.instance_type", manifest.deploy.instance_type),
+            *(("deploy.instance_types", size) for size in manifest.deploy.instance_types),
         ):
             if size.lower() not in allowed:
                 problems.append(

@@ -14,6 +14,7 @@ import msgspec
 
 from shared.runs.outcomes import Advance, Outcome, Retry, Stop, Wait
 from shared.runs.phases import FINAL, NEXT, RESTING, Phase
+from shared.runs.rollout_facts import DeploymentFailure, Stage
 
 
 class Wish(StrEnum):
@@ -68,7 +69,10 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         request: The manifest as checked, with every default filled in.
         notes: What a person should know about how the parameters came to be.
+        parameters: What the job is given, merged from the model's defaults and the manifest; `None` in
+            records of before it was kept.
         foundation_model: Asset id of the exact model version that is tuned.
+        serve_sizes: VM sizes that its publisher says may serve it; empty when nothing is said.
         component: Asset id of the exact pipeline component version.
         fingerprint: Names the prepared data.
         splits: Address of each prepared file: `train`, `validation`, `test`.
@@ -78,12 +82,19 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         job: Azure ML's name of the job.
         job_url: Where a person can watch the job.
         submitted_at: When the job was submitted.
-        metrics: Last value of each metric of the job.
+        metrics: Last finite value of each metric of the job.
+        curves: Points of each metric, `[step, value]`, thinned out when there are many.
+        tokens: Tokens that were trained on, by what was counted.
+        gate: `passed` or `failed`.
         verdict: The gate's reasons, one line each.
         model: Name of the registered model.
         model_version: Its version.
         endpoint: Azure ML's name of the online endpoint.
         deployment: Name of this run's deployment on it.
+        instance_type: VM size that it was last made with.
+        failures: Attempts to make it that failed; the last few.
+        shares: The canary's way to all of the traffic.
+        fallback: Why it was rolled out `direct` although the manifest asked for another way.
         scoring_uri: Where the endpoint answers.
         answers: What the deployment said in its smoke test.
         logs: Tail of the log of a deployment or job that failed.
@@ -91,7 +102,9 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
 
     request: dict[str, Any] = {}
     notes: list[str] = []
+    parameters: dict[str, Any] | None = None
     foundation_model: str | None = None
+    serve_sizes: list[str] = []
     component: str | None = None
     fingerprint: str | None = None
     splits: dict[str, str] = {}
@@ -102,11 +115,18 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     job_url: str | None = None
     submitted_at: datetime | None = None
     metrics: dict[str, float] = {}
+    curves: dict[str, list[tuple[int, float]]] = {}
+    tokens: dict[str, int] = {}
+    gate: str | None = None
     verdict: list[str] = []
     model: str | None = None
     model_version: str | None = None
     endpoint: str | None = None
     deployment: str | None = None
+    instance_type: str | None = None
+    failures: list[DeploymentFailure] = []
+    shares: list[Stage] = []
+    fallback: str | None = None
     scoring_uri: str | None = None
     answers: list[Answer] = []
     logs: str | None = None
