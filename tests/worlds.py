@@ -549,8 +549,9 @@ class SimulatedWorkspace:
         with self.faults.around("workspace.seen"):
             traffic = self.endpoints[endpoint].traffic
             if self.ill and traffic:
-                newest = min(traffic, key=lambda name: traffic[name])
-                return {newest: Seen(100, 50 if self.ill.pop(0) else 0, 300.0)}
+                newest = list(traffic)[-1]
+                is_ill = self.ill.pop(0) if len(self.ill) > 1 else self.ill[0]
+                return {newest: Seen(100, 50 if is_ill else 0, 300.0)}
             return dict(self.health)
 
     def last_requests(

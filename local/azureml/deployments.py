@@ -61,8 +61,8 @@ def find(plane: Plane, endpoint: str, name: str) -> Body | None:
 
     Its keys: `id`, `name`, `endpoint`, `location`, `tags`, `identity`, `properties` with defaults
     filled in, `instances`, `cores` (of the quota), `state`, `made` (whether it ever came up),
-    `serving` (what runs: the last properties that came up), `operation`, `ends`, `created_at`,
-    `modified_at`.
+    `serving` (what runs: the last properties that came up), `operation`, `ends`,
+    `operation_address` (of the last change), `created_at`, `modified_at`.
     """
     found = plane.store.get(KIND, deployment_id(plane, endpoint, name))
     return found.body if found else None
@@ -92,6 +92,10 @@ def shown(body: Body) -> Body:
         "type": f"{PROVIDER}/workspaces/onlineEndpoints/deployments",
         "properties": {
             **properties,
+            "properties": {
+                **properties["properties"],
+                "AzureAsyncOperationUri": body.get("operation_address"),
+            },
             "environmentVariables": variables,
             "provisioningState": body["state"],
         },
@@ -296,6 +300,7 @@ def _begin(plane: Plane, request: web.Request, body: Body, state: str) -> dict[s
         body |= {
             "state": state,
             "operation": operation,
+            "operation_address": headers["Azure-AsyncOperation"],
             "ends": iso(now + timedelta(seconds=seconds)),
             "modified_at": iso(now),
         }

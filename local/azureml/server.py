@@ -58,6 +58,7 @@ MODULES: tuple[str, ...] = (
     "quota",
     "deployments",
     "endpoints",
+    "misbehaviour",
     "scoring",
     "metrics",
 )

@@ -184,9 +184,12 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     @property
     def is_active(self) -> bool:
-        """Whether it has to be looked at without being asked."""
+        """Whether it has to be looked at without being asked: also when it rests and a look at it failed."""
         return not self.is_final and (
-            self.phase not in RESTING or self.wish is not None or self.ending is not None
+            self.phase not in RESTING
+            or self.wish is not None
+            or self.ending is not None
+            or self.failures > 0
         )
 
     def is_overdue(self, now: datetime, grace: timedelta) -> bool:
