@@ -33,6 +33,7 @@ class Kind:
 
     Attributes:
         name: What the record calls it.
+        what: What happened.
         codes: Azure's codes that mean it, whatever the message.
         says: A pattern of messages that mean it, whatever the code.
         remedy: What Droptune tries.
@@ -40,20 +41,34 @@ class Kind:
     """
 
     name: str
+    what: str
     codes: frozenset[str]
     says: re.Pattern[str] | None
     remedy: Remedy
     mend: str
 
+    @property
+    def does(self) -> str:
+        """What Droptune does about it."""
+        return f"keeps its words and its log, deletes the deployment, {_DOES[self.remedy]}"
 
-def _kind(name: str, codes: str, says: str, remedy: Remedy, mend: str) -> Kind:
+
+_DOES: Final = {
+    Remedy.AGAIN: "makes it again, up to `DROPTUNE_MAX_ATTEMPTS` failures; then fails the run",
+    Remedy.ELSEWHERE: "tries the next of `deploy.instance_types`; without one, fails the run",
+    Remedy.NOTHING: "fails the run",
+}
+
+
+def _kind(name: str, what: str, codes: str, says: str, remedy: Remedy, mend: str) -> Kind:  # noqa: PLR0917
     pattern = re.compile(says, re.IGNORECASE | re.DOTALL) if says else None
-    return Kind(name, frozenset(codes.split()), pattern, remedy, mend)
+    return Kind(name, what, frozenset(codes.split()), pattern, remedy, mend)
 
 
 KINDS: Final[Sequence[Kind]] = (
     _kind(
-        "endpoint quota",
+        "deployment-endpoint-quota",
+        "the subscription may have no more endpoints, or the endpoint no more deployments",
         "",
         r"endpoint quota reached|number of (endpoints|deployments).{0,40}(limit|exceed)"
         r"|has \d+ deployments: that is the most",
@@ -61,7 +76,8 @@ KINDS: Final[Sequence[Kind]] = (
         "Delete endpoints or deployments that nobody uses, or ask for a higher limit.",
     ),
     _kind(
-        "no capacity",
+        "deployment-no-capacity",
+        "the region has no free machine of the size, whatever the quota says",
         "",
         r"lack of .{0,30}capacity|(insufficient|not enough|no) capacity|capacity .{0,40}not available"
         r"|AllocationFailed|SkuNotAvailable",
@@ -69,14 +85,16 @@ KINDS: Final[Sequence[Kind]] = (
         "Name further sizes in `deploy.instance_types`, or try again when the region has machines.",
     ),
     _kind(
-        "role assignments",
+        "deployment-role-assignments",
+        "the subscription may have no more role assignments, of which an endpoint needs some",
         "",
         r"role assignment",
         Remedy.NOTHING,
         "Delete role assignments that nobody needs: the subscription has no more room for the endpoint's.",
     ),
     _kind(
-        "VM size",
+        "deployment-vm-size",
+        "the region, or online endpoints, do not have the size",
         "",
         r"VM size .{0,80}(not supported|is invalid|not available|does not exist)"
         r"|unsupported (vm|instance)|instance ?type .{0,60}not (supported|available)",
@@ -84,7 +102,8 @@ KINDS: Final[Sequence[Kind]] = (
         "Choose a size that the region has and online endpoints take.",
     ),
     _kind(
-        "quota",
+        "deployment-quota",
+        "the VM family's quota in cores is too small, or in use",
         "OutOfQuota",
         r"not enough quota|quota.{0,60}(exceed|insufficient|not enough|reached)"
         r"|(exceed|insufficient|out of).{0,40}quota|SubscriptionQuotaExceeded",
@@ -93,14 +112,16 @@ KINDS: Final[Sequence[Kind]] = (
         "`deploy.short_of_quota` to `direct`.",
     ),
     _kind(
-        "out of memory",
+        "deployment-out-of-memory",
+        "the model does not fit into the memory of the machine or its GPU",
         "",
         r"out of memory|OutOfMemory|OOMKilled|exit(ed with)? code:? 137",
         Remedy.ELSEWHERE,
         "Serve on a size with more memory: name it in `deploy.instance_type`.",
     ),
     _kind(
-        "image build",
+        "deployment-image-build",
+        "the container's image could not be built, or not in time",
         "ImageBuildFailure EnvironmentBuildFailure",
         r"image build|environment image|building the (image|environment)|failed to build|conda",
         Remedy.NOTHING,
@@ -108,7 +129,8 @@ KINDS: Final[Sequence[Kind]] = (
         "access to its registry of images.",
     ),
     _kind(
-        "download",
+        "deployment-download",
+        "the container could not fetch the model or its image",
         "ModelDownloadFailed",
         r"(download|pull|fetch)\w* .{0,60}(fail|error|denied|unauthori)"
         r"|(fail|unable|error)\w* .{0,40}(download|pull)|storage.?initializer|model .{0,80}not found",
@@ -116,70 +138,80 @@ KINDS: Final[Sequence[Kind]] = (
         "Let the endpoint's identity read the workspace's storage and registry of images.",
     ),
     _kind(
-        "probe",
+        "deployment-probe",
+        "the container does not answer its probes in time",
         "",
         r"(liveness|readiness|startup) probe|initial ?delay|health check|took too long to (start|initial)",
         Remedy.NOTHING,
         "Read the log; a large model may need a longer `deploy.startup` or a larger size.",
     ),
     _kind(
-        "crash",
+        "deployment-crash",
+        "the container starts and ends by itself",
         "ResourceNotReady",
         r"container .{0,40}(crash|exit|terminat)|crash.?loop|has crashed|exited with code",
         Remedy.NOTHING,
         "Read the log that the record keeps: the model's server ended by itself.",
     ),
     _kind(
-        "throttled",
+        "deployment-throttled",
+        "too many requests to Azure",
         "TooManyRequests Throttled RequestThrottled",
         r"too many requests|throttl|rate limit",
         Remedy.AGAIN,
         "Wait; if it goes on, have fewer runs at a time.",
     ),
     _kind(
-        "cancelled",
+        "deployment-cancelled",
+        "another operation with a higher priority took its place",
         "OperationCanceled OperationCancelled Canceled",
         r"operation .{0,60}cancel",
         Remedy.AGAIN,
         "See who or what changes the endpoint at the same time.",
     ),
     _kind(
-        "network",
+        "deployment-network",
+        "the workspace's managed network is not there yet",
         "WorkspaceManagedNetworkNotReady",
         r"managed (virtual )?network .{0,40}not (ready|provisioned)",
         Remedy.AGAIN,
         "Provision the workspace's managed network (`az ml workspace provision-network`).",
     ),
     _kind(
-        "secrets",
+        "deployment-secrets",
+        "secrets could not be put into the container",
         "SecretsInjectionError",
         r"secret.{0,30}inject",
         Remedy.NOTHING,
         "Let the endpoint's identity read the connections and key vaults that the deployment names.",
     ),
     _kind(
-        "denied",
+        "deployment-denied",
+        "an identity may not do what the deployment needs",
         "AuthorizationFailed Unauthorized Forbidden",
         r"authoriz\w+ (failed|error)|does not have (permission|authorization)|(authentication|access) denied",
         Remedy.NOTHING,
         "Give the identity that is named the role that is named.",
     ),
     _kind(
-        "service",
+        "deployment-service",
+        "Azure's own trouble",
         "InternalServerError InternalError ServiceUnavailable",
         r"internal ?server ?error|unexpected (internal )?error|try again later",
         Remedy.AGAIN,
         "Try again later, with the request's id at hand for Azure's support.",
     ),
     _kind(
-        "not found",
+        "deployment-not-found",
+        "a part that the deployment needs is gone",
         "ResourceNotFound",
         "",
         Remedy.NOTHING,
         "See which of the endpoint's parts is gone: model, registry of images, container.",
     ),
     _kind(
-        "bad argument",
+        "deployment-bad-argument",
+        "Azure will not do what was asked, for a reason of no other kind",
         "BadArgument BadRequest UserError",
         "",
         Remedy.NOTHING,
@@ -189,15 +221,18 @@ KINDS: Final[Sequence[Kind]] = (
 """Every known kind, the most telling first."""
 
 UNKNOWN: Final = _kind(
-    "unknown",
+    "deployment-unknown",
+    "something that has not been seen before",
     "",
     "",
     Remedy.NOTHING,
-    "Read Azure's words and the log in the record; it has not been seen before.",
+    "Read Azure's words and the log in the record.",
 )
 """A failure that no kind describes."""
 
-_OF_THE_CONTAINER: Final = frozenset({"crash", "probe", "bad argument", "unknown"})
+_OF_THE_CONTAINER: Final = frozenset(
+    {"deployment-crash", "deployment-probe", "deployment-bad-argument", "deployment-unknown"}
+)
 _WORD: Final = re.compile(r"\b[A-Z][A-Za-z]+\b")
 
 
@@ -209,7 +244,7 @@ def classify(said: str, log: str = "") -> Kind:
         log: The end of the container's log, which knows better why it crashed.
     """
     kind = _by_words(said)
-    memory = named("out of memory")
+    memory = named("deployment-out-of-memory")
     assert memory.says is not None
     if kind.name in _OF_THE_CONTAINER and memory.says.search(log):
         return memory

@@ -14,52 +14,60 @@ QUOTA = (
 )
 
 FAILURES = {
-    "quota": ("BadRequest", QUOTA, Phase.FAILED),
-    "no capacity": (
+    "deployment-quota": ("BadRequest", QUOTA, Phase.FAILED),
+    "deployment-no-capacity": (
         "OutOfQuota",
         "The specified VM Size failed to provision due to a lack of Azure Machine Learning capacity.",
         Phase.FAILED,
     ),
-    "image build": (
+    "deployment-image-build": (
         "ResourceNotFound",
         "Deployment failed due to timeout while waiting for Environment Image to become available.",
         Phase.FAILED,
     ),
-    "probe": (
+    "deployment-probe": (
         "BadArgument",
         "User container has crashed or terminated: Liveness probe failed: HTTP status code 502",
         Phase.FAILED,
     ),
-    "crash": (
+    "deployment-crash": (
         "ResourceNotReady",
         "User container has crashed or terminated. Please see troubleshooting guide.",
         Phase.FAILED,
     ),
-    "bad argument": ("BadArgument", "The request is invalid.", Phase.FAILED),
-    "download": (
+    "deployment-bad-argument": ("BadArgument", "The request is invalid.", Phase.FAILED),
+    "deployment-download": (
         "BadArgument",
         "Failed to download the model from the workspace's storage: authorization permission mismatch",
         Phase.SERVING,
     ),
-    "role assignments": (
+    "deployment-role-assignments": (
         "OutOfQuota",
         "The role assignment limit of the subscription is reached.",
         Phase.FAILED,
     ),
-    "network": (
+    "deployment-network": (
         "WorkspaceManagedNetworkNotReady",
         "The managed network of the workspace is not ready yet.",
         Phase.SERVING,
     ),
-    "secrets": ("SecretsInjectionError", "Secrets could not be injected.", Phase.FAILED),
-    "cancelled": (
+    "deployment-secrets": (
+        "SecretsInjectionError",
+        "Secrets could not be injected.",
+        Phase.FAILED,
+    ),
+    "deployment-cancelled": (
         "OperationCanceled",
         "The operation was canceled by one with a higher priority.",
         Phase.SERVING,
     ),
-    "throttled": ("TooManyRequests", "Too many requests.", Phase.SERVING),
-    "service": ("InternalServerError", "An internal server error occurred.", Phase.SERVING),
-    "unknown": ("SomethingNew", "Nobody has seen this before.", Phase.FAILED),
+    "deployment-throttled": ("TooManyRequests", "Too many requests.", Phase.SERVING),
+    "deployment-service": (
+        "InternalServerError",
+        "An internal server error occurred.",
+        Phase.SERVING,
+    ),
+    "deployment-unknown": ("SomethingNew", "Nobody has seen this before.", Phase.FAILED),
 }
 
 
@@ -74,7 +82,7 @@ def test_a_failed_deployment_is_classified_and_what_may_be_tried_is_tried(
         "deployment-failures",
         {"code": code, "message": message, "log": "loading\nthe end of the log"},
     )
-    run = droptune.play(droptune.drop(f"fails-{kind.replace(' ', '-')}"))
+    run = droptune.play(droptune.drop(kind))
     (failure,) = run.facts.failures
     assert (failure.kind, failure.size, failure.attempt) == (kind, GPU, 1)
     assert f"{code}: {message}"[:300] in failure.said
@@ -102,7 +110,7 @@ def test_a_crash_for_want_of_memory_is_told_by_its_log(droptune: Droptune) -> No
     deploy = {"instance_types": [BIG], "keep_old": "0s"}
     run = droptune.play(droptune.drop("wants-memory", deploy=deploy))
     assert run.phase is Phase.SERVING, run.why
-    assert [failure.kind for failure in run.facts.failures] == ["out of memory"]
+    assert [failure.kind for failure in run.facts.failures] == ["deployment-out-of-memory"]
     assert run.facts.instance_type == BIG
 
 
@@ -115,7 +123,7 @@ def test_a_size_that_the_region_has_no_machine_of_is_followed_by_the_next(
     run = droptune.play(droptune.drop("no-machine", deploy=deploy))
     assert run.phase is Phase.SERVING, run.why
     assert [(failure.kind, failure.size) for failure in run.facts.failures] == [
-        ("no capacity", GPU)
+        ("deployment-no-capacity", GPU)
     ]
     assert run.facts.instance_type == BIG
 
@@ -153,7 +161,7 @@ def test_a_container_that_really_crashes_is_told_with_its_own_last_words(
     run = droptune.play(droptune.drop("crashes", {"serves": {"start": "crash"}}))
     assert run.phase is Phase.FAILED
     (failure,) = run.facts.failures
-    assert failure.kind == "crash"
+    assert failure.kind == "deployment-crash"
     assert failure.said.startswith("ResourceNotReady: User container has crashed or terminated")
     assert "cannot load the model" in (failure.logs or "")
 

@@ -352,7 +352,7 @@ def test_a_passing_failure_is_tried_again():
     play(sim, minutes=90)
     facts = sim.run(run).facts
     assert sim.run(run).phase is Phase.SERVING
-    assert [(f.attempt, f.kind) for f in facts.failures] == [(1, "service")]
+    assert [(f.attempt, f.kind) for f in facts.failures] == [(1, "deployment-service")]
     assert facts.failures[0].logs
     assert deployments(sim) == {name_of(sim, run)}
 
@@ -378,7 +378,7 @@ def test_a_size_without_capacity_is_followed_by_the_next():
     play(sim, minutes=90)
     facts = sim.run(run).facts
     assert sim.run(run).phase is Phase.SERVING
-    assert [(f.size, f.kind) for f in facts.failures] == [(SIZE, "no capacity")]
+    assert [(f.size, f.kind) for f in facts.failures] == [(SIZE, "deployment-no-capacity")]
     assert facts.instance_type == BIG
 
 
@@ -400,7 +400,7 @@ def test_a_refusal_counts_as_a_failure():
     run = drop(sim, manifest(2, instance_types=[BIG]))
     play(sim, minutes=90)
     assert sim.run(run).phase is Phase.SERVING
-    assert [(f.size, f.kind) for f in sim.run(run).facts.failures] == [(SIZE, "quota")]
+    assert [(f.size, f.kind) for f in sim.run(run).facts.failures] == [(SIZE, "deployment-quota")]
 
 
 def test_an_earlier_rollouts_failures_do_not_count_against_a_wake():
