@@ -81,7 +81,7 @@ def main() -> int:
     for name, values in orders.get("metrics", {"train_loss": [3.0, 2.0, 1.0]}).items():
         for number, value in enumerate(values):
             log_metric(job, name, value, number)
-            say(f"step {number} {name} {value}")
+            say(f"step {number} {name.removeprefix('train_')} {value}")
     for name, value in orders.get("tags", {}).items():
         set_tag(job, name, value)
     step(folder, "finetune", "Completed")
@@ -89,9 +89,9 @@ def main() -> int:
     (model / "data").mkdir(parents=True, exist_ok=True)
     (model / "MLmodel").write_text("flavors: {}\n")
     (model / "data" / "weights.bin").write_bytes(b"weights")
-    (model / "orders.json").write_text(
-        json.dumps({"name": job["name"], **orders.get("serves", {})})
-    )
+    if "serves" in orders:
+        served = {"name": job["name"], **orders["serves"]}
+        (model / "orders.json").write_text(json.dumps(served))
     (Path(job["outputs"]["pytorch_model_folder"]) / "config.json").write_text("{}")
     step(folder, "model_converter", "Running")
     step(folder, "model_converter", "Completed")

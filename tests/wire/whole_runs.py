@@ -112,7 +112,7 @@ class Droptune:
 
     def drop(self, name: str, orders: dict[str, Any] | None = None, **manifest: Any) -> str:
         """Drop a manifest; returns its run's id. The same name is the same endpoint."""
-        self.rows.orders = {**GOOD, **(orders or {})}
+        self.rows.orders = {**GOOD, "serves": {}, **(orders or {})}
         number = len(list(self.world.manifests.listed())) + 1
         fields = {"name": name, "dataset": {"files": [f"{number}.jsonl"]}, **manifest}
         fields.setdefault("deploy", {"keep_old": "0s"})
