@@ -1,72 +1,40 @@
-"""What preparing data costs, against the notebook's way.
+"""What preparing data costs: against the notebook's way, in memory however many rows, and with the upload.
 
-Rows have the shape of HuggingFaceH4/ultrachat_200k: `prompt`, `prompt_id` and `messages` of two to
-eight turns, about 7 KB. Each way runs as a process of its own, imports included, from a local
-jsonl file to local files; time is from start to end of that process, memory the peak of its
-resident set.
+Each way (`ways`) runs as a process of its own, imports included, on generated conversations (`chats`); time
+is from start to end of that process, memory the peak of its resident set.
 
-Ours checks, hashes, looks up and counts each row and deals it out to three files. The notebook's
-way is what Microsoft's fine-tuning notebook for chat completion does: load with `datasets`,
-`to_json`, then `pandas.read_json` of the result; it checks nothing. It runs on fewer rows, since
-its memory grows with them; the ratio is of rows per second.
+Ours checks, hashes, looks up and counts each row and deals it out to three files. The notebook's way is what
+Microsoft's fine-tuning notebook for chat completion does: load with `datasets`, `to_json`, then
+`pandas.read_json` of the result; it checks nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import random
-import resource
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-#: Words of an answer: with turns drawn as below, a row comes to ultrachat's mean of about 7 KB.
-_WORDS = """
-the of and to in is that it for was on are as with his they at be this from have or by one had
-not but what all were when we there can an your which their said if do will each about how up
-out them then she many some so these would other into has more her two like him see time could
-no make than first been its who now people my made over did down only way find use may water
-long little very after words called just where most know
-""".split()  # noqa: SIM905
+FORMATS = ("jsonl", "parquet")
 
-_OURS = """
-import sys
-from pathlib import Path
-from shared.data.folders import FileSource, FolderSink
-from shared.data.prepare import Options, prepare
-source, target = map(Path, sys.argv[1:])
-options = Options(max_seq_length=2048)
-prepared = prepare({"train": [FileSource(source)]}, FolderSink(target), options)
-report = prepared.report
-written = sum(split.rows for split in report.splits.values())
-assert written + report.rows_dropped == report.rows_read
-"""
-
-_NOTEBOOK = """
-import sys
-from pathlib import Path
-import datasets, pandas
-datasets.disable_progress_bars()
-source, target = map(Path, sys.argv[1:])
-target.mkdir()
-files, cache = str(source), str(target / "cache")
-split = datasets.load_dataset("json", data_files=files, split="train", cache_dir=cache)
-split.to_json(target / "train.jsonl")
-frame = pandas.read_json(target / "train.jsonl", lines=True)
-assert len(frame) == len(split)
-"""
+#: Words of a paragraph: rows of about 7 KB, as ultrachat's, and of about 1 KB for the many.
+LONG, SHORT = 60, 4
+#: The notebook's way needs about 45 KB of memory a row.
+_NOTEBOOK_BYTES = 50_000
+_UPLOADS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,112 +45,204 @@ class Cost:
     processor: float
     memory: int
 
-
-def rows(count: int, seed: int = 0) -> Iterator[bytes]:
-    """Generated rows of ultrachat's shape: JSON lines without line breaks, no two the same."""
-    draw = random.Random(seed)
-    words = draw.choices(_WORDS, k=200_000)
-    paragraphs = [
-        " ".join(words[at : at + 60]).capitalize() + "." for at in range(0, len(words) - 60, 7)
-    ]
-
-    def text(length: int) -> str:
-        start = draw.randrange(len(paragraphs) - length)
-        return f"{draw.getrandbits(32):08x} " + '\n\n"Well," '.join(
-            paragraphs[start : start + length]
+    def __str__(self) -> str:
+        """The three in one line."""
+        return (
+            f"{self.seconds:7.1f} s {self.processor:7.1f} s of processor"
+            f" {self.memory / 1e6:8,.0f} MB at peak"
         )
 
-    for number in range(count):
-        turns = draw.choice((2, 4, 6, 8))
-        messages = [
-            {"content": text(8 if turn % 2 else 1), "role": "assistant" if turn % 2 else "user"}
-            for turn in range(turns)
-        ]
-        key = hashlib.sha256(str(number).encode()).hexdigest()
-        row = {"prompt": messages[0]["content"], "prompt_id": key, "messages": messages}
-        yield msgspec.json.encode(row)
 
-
-def generate(path: Path, count: int) -> int:
-    """Write so many rows to a file; its length in bytes."""
-    with path.open("wb", buffering=1 << 20) as file:
-        for row in rows(count):
-            file.write(row)
-            file.write(b"\n")
-    return path.stat().st_size
-
-
-def measured(program: str, source: Path, target: Path) -> Cost:
-    """Run a program on two paths in a process of its own.
+def measured(way: str, source: Path, target: Path, more: Mapping[str, str] | None = None) -> Cost:
+    """Run one of `ways` in a process of its own, with `more` in its environment; remove the target.
 
     Raises:
         RuntimeError: It failed; with its output.
     """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "benchmarks.ways",
+        way,
+        str(source),
+        str(target),
+    ]
     with tempfile.TemporaryFile() as output:
-        process = psutil.Popen(
-            [sys.executable, "-W", "ignore", "-c", program, str(source), str(target)],
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command,
             cwd=REPOSITORY,
+            env=os.environ | (more or {}),
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-        peak = 0
-        while process.poll() is None:
-            try:
-                peak = max(peak, process.memory_info().rss)
-            except psutil.NoSuchProcess:
-                break
-            time.sleep(0.01)
+        _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
-        if process.wait():
-            output.seek(0)
-            raise RuntimeError(output.read().decode(errors="replace"))
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(seconds, processor, peak)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+    if process.returncode:
+        raise RuntimeError(said)
+    return Cost(seconds, used.ru_utime + used.ru_stime, int(said.split()[-1]))
 
 
-def run(ours: int = 200_000, notebook: int = 20_000) -> None:
-    """Print both ways with time, rows per second and memory, and their ratio.
+def generate(count: int, words: int, *paths: Path) -> None:
+    """Write conversations to files, in a process of its own so that this one stays small."""
+    command = [sys.executable, "-m", "benchmarks.chats", str(count), str(words)]
+    subprocess.run([*command, *map(str, paths)], cwd=REPOSITORY, check=True)
+
+
+@contextmanager
+def generated(
+    folder: Path, count: int, words: int, formats: Sequence[str]
+) -> Iterator[list[Path]]:
+    """Files of so many conversations, gone afterwards."""
+    paths = [folder / f"{count}.{ending}" for ending in formats]
+    generate(count, words, *paths)
+    yield paths
+    for path in paths:
+        path.unlink()
+
+
+def told(label: str, count: int, source: Path, cost: Cost) -> None:
+    """Print one line."""
+    print(
+        f"{label:18} {source.suffix[1:]:8} {count:9,} rows {source.stat().st_size / 1e6:7,.0f} MB"
+        f" {cost} {count / cost.seconds:8,.0f} rows/s",
+        flush=True,
+    )
+
+
+def against_the_notebook(folder: Path, ours: int, notebook: int) -> None:
+    """Both ways, from jsonl and from parquet, and how many times as fast ours is by the row.
 
     Args:
-        ours: Rows for our preparation. They take 7 KB of temporary disk each, twice.
-        notebook: Rows for the notebook's way, which takes more memory the more they are.
+        folder: Where there is room for ten times the rows.
+        ours: Rows for our preparation, of about 7 KB.
+        notebook: Rows for the notebook's way.
+    """
+    with generated(folder, ours, LONG, FORMATS) as sources:
+        fewer = sources
+        if notebook != ours:
+            fewer = [folder / f"{notebook}.{ending}" for ending in FORMATS]
+            generate(notebook, LONG, *fewer)
+        for source, smaller in zip(sources, fewer, strict=True):
+            here = _once("droptune", source, folder)
+            told("Droptune", ours, source, here)
+            there = _once("notebook", smaller, folder)
+            told("the notebook's way", notebook, smaller, there)
+            scale = ours / notebook
+            print(
+                f"as fast as the notebook's way, from {source.suffix[1:]}:"
+                f" {there.seconds * scale / here.seconds:.1f} times"
+                f" ({there.processor * scale / here.processor:.1f} by processor time),"
+                f" in {there.memory / here.memory:.0f} times less memory"
+            )
+
+
+def in_memory(folder: Path, counts: Sequence[int]) -> None:
+    """How much memory ours takes however many rows there are.
+
+    Args:
+        folder: Where there is room for a few KB a row.
+        counts: Numbers of rows of about 1 KB.
+    """
+    for count in counts:
+        with generated(folder, count, SHORT, FORMATS) as sources:
+            for source in sources:
+                told("Droptune", count, source, _once("droptune", source, folder))
+
+
+def with_upload(folder: Path, count: int) -> None:
+    """The whole with the upload to Azurite, against the longer of its parts.
+
+    Each is the best of several, taken in turn: whatever else the machine does strikes them all alike.
+
+    Args:
+        folder: Where there is room.
+        count: Rows of about 7 KB.
+    """
+    from local.azurite import Azurite
+    from local.certificates import ensure_certificates
+    from local.ports import free_port
+
+    certificates = ensure_certificates(folder / "certificates")
+    with generated(folder, count, LONG, ("jsonl",)) as (source,):
+        prepared = folder / "prepared"
+        measured("droptune", source, prepared)
+        best: dict[str, Cost] = {}
+        for turn in range(_UPLOADS):
+            with Azurite(
+                folder / f"azurite-{turn}", certificates, free_port(), free_port()
+            ) as azurite:
+                environment = {
+                    "BENCHMARK_STORAGE": azurite.connection_string,
+                    "REQUESTS_CA_BUNDLE": str(certificates.bundle),
+                }
+                for way in ("parsing", "uploading", "both"):
+                    given = prepared if way == "uploading" else source
+                    cost = measured(way, given, folder / way, environment)
+                    if way not in best or cost.seconds < best[way].seconds:
+                        best[way] = cost
+            shutil.rmtree(folder / f"azurite-{turn}")
+        shutil.rmtree(prepared)
+        for way, cost in best.items():
+            told(way, count, source, cost)
+    longer = max(best["parsing"].seconds, best["uploading"].seconds)
+    print(f"the whole, against the longer of its parts: {best['both'].seconds / longer:.2f} times")
+
+
+def _once(way: str, source: Path, folder: Path) -> Cost:
+    target = folder / "target"
+    cost = measured(way, source, target)
+    shutil.rmtree(target)
+    return cost
+
+
+def _affordable(rows: int) -> int:
+    """As many rows as the notebook's way has memory for, here and now."""
+    most = psutil.virtual_memory().available // _NOTEBOOK_BYTES
+    return rows if rows <= most else max(most // 1000 * 1000, 1000)
+
+
+def run(
+    rows: int = 200_000,
+    notebook: int | None = None,
+    upload: int = 50_000,
+    many: Sequence[int] = (20_000, 200_000, 2_000_000),
+) -> None:
+    """Print everything.
+
+    Args:
+        rows: For the comparison, of about 7 KB; they take temporary disk, up to five times their size.
+        notebook: For the notebook's way, if it shall have fewer; by default as many as fit into memory.
+        upload: For the upload.
+        many: Numbers of rows of about 1 KB to show memory at.
     """
     with tempfile.TemporaryDirectory(prefix="droptune-bench-") as name:
         folder = Path(name)
-        costs: dict[tuple[str, int], Cost] = {}
-        for label, program, count in (
-            ("Droptune", _OURS, min(ours, notebook)),
-            ("Droptune", _OURS, ours),
-            ("the notebook's way", _NOTEBOOK, notebook),
-        ):
-            source, target = folder / f"{count}.jsonl", folder / f"{count}-{len(costs)}"
-            size = source.stat().st_size if source.exists() else generate(source, count)
-            cost = costs[label, count] = measured(program, source, target)
-            print(
-                f"{label:20} {count:9,} rows {size / 1e6:8,.0f} MB {cost.seconds:7.1f} s"
-                f" ({cost.processor:.1f} s of processor) {count / cost.seconds:8,.0f} rows/s"
-                f" {cost.memory / 1e6:8,.0f} MB at peak"
-            )
-        here, there = costs["Droptune", ours], costs["the notebook's way", notebook]
-        scale = ours / notebook
-        print(
-            f"as fast as the notebook's way, per row: {there.seconds * scale / here.seconds:.1f} times"
-            f" ({there.processor * scale / here.processor:.1f} times by processor time)"
-        )
+        against_the_notebook(folder, rows, notebook or _affordable(rows))
+        in_memory(folder, many)
+        with_upload(folder, upload)
 
 
 def main() -> None:
     """Read the numbers of rows from the command line and run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--rows", type=int, default=200_000, help="for Droptune (default 200,000)")
+    parser.add_argument("--rows", type=int, default=200_000, help="to compare with (200,000)")
+    parser.add_argument("--notebook-rows", type=int, help="for the notebook's way (as many)")
+    parser.add_argument("--upload-rows", type=int, default=50_000, help="to upload (50,000)")
     parser.add_argument(
-        "--notebook-rows", type=int, default=20_000, help="for the notebook's way (default 20,000)"
+        "--many",
+        type=int,
+        nargs="*",
+        default=[20_000, 200_000, 2_000_000],
+        help="small rows to show memory at (20,000 200,000 2,000,000)",
     )
     given = parser.parse_args()
-    run(given.rows, given.notebook_rows)
+    run(given.rows, given.notebook_rows, given.upload_rows, given.many)
 
 
 if __name__ == "__main__":

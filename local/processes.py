@@ -28,6 +28,9 @@ TETHER = Path(__file__).with_name("tether.py")
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
+_ONE_START = 0.5
+"""Two readings of one process's start, in seconds since boot, differ by less than this."""
+
 
 class StartFailed(Exception):
     """A process did not become ready; the message says why and shows the end of its log."""
@@ -121,6 +124,31 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
         return
+
+
+def started(process: psutil.Process) -> float:
+    """Seconds from the machine's boot to the process's start; with its pid, its identity.
+
+    A creation time alone will not do: it is counted from a boot time in whole seconds that the kernel
+    derives anew whenever the clock is corrected, so one process may seem to be made a second earlier
+    or later than before. The difference of the two stays what it is.
+
+    Raises:
+        psutil.NoSuchProcess: It is gone.
+    """
+    since: float = process.create_time() - psutil.boot_time()
+    return since
+
+
+def find(pid: int, since_boot: float) -> psutil.Process | None:
+    """The process that has this pid and this `started`, if it lives; never one that took its pid."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return process if abs(started(process) - since_boot) < _ONE_START else None
+    except psutil.Error:
+        return None
 
 
 def answers(url: str, *, authority: Path | None = None, timeout: float = 2.0) -> int | None:

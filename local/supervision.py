@@ -1,19 +1,19 @@
 """Keeps a set of services running, and leaves none behind.
 
 One thread starts, watches, restarts and ends them all: Linux ties a child to the thread that made
-it, and a single thread needs no locks. What runs is written down with its creation time, so that
+it, and a single thread needs no locks. What runs is written down with its start, so that
 the next start finds what a killed supervisor could not end.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import psutil
 
 from local import processes
@@ -275,37 +275,68 @@ class Supervisor:
         self._record.unlink(missing_ok=True)
 
     def _write_record(self) -> None:
-        found = [
-            {"name": name, "pid": watched.child.pid, "created": _created(watched.child.pid)}
-            for name, watched in self._watched.items()
-            if watched.child is not None
-        ]
-        own = {"pid": os.getpid(), "created": _created(os.getpid())}
+        noted = _Record(
+            _noted("supervisor", os.getpid()),
+            [
+                _noted(name, watched.child.pid)
+                for name, watched in self._watched.items()
+                if watched.child is not None
+            ],
+        )
         partial = self._record.with_suffix(".partial")
-        partial.write_text(json.dumps({"supervisor": own, "services": found}, indent=1))
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(noted), indent=1))
         partial.replace(self._record)
+
+
+class _Noted(msgspec.Struct):
+    """A process as the record has it: what it is, and what tells it from all others."""
+
+    name: str
+    pid: int
+    started: float
+
+
+class _Record(msgspec.Struct):
+    """What runs: the content of the record."""
+
+    supervisor: _Noted
+    services: list[_Noted]
+
+
+def _noted(name: str, pid: int) -> _Noted:
+    try:
+        return _Noted(name, pid, processes.started(psutil.Process(pid)))
+    except psutil.NoSuchProcess:  # it has ended already
+        return _Noted(name, pid, 0.0)
+
+
+def _read(record: Path) -> _Record | None:
+    """What was written down; None when nothing was, or by another version."""
+    try:
+        return msgspec.json.decode(record.read_bytes(), type=_Record)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def end_leftovers(record: Path, mark: str) -> list[str]:
     """End the services of a supervisor that was killed; returns their names.
 
-    A process counts when it has the pid and creation time that were written down, or is in the
+    A process counts when it has the pid and start that were written down, or is in the
     process group of one that had and carries the mark. Work that a service handed out to groups of
     their own goes on: the service adopts it when it is back.
     """
-    try:
-        found = json.loads(record.read_text())["services"]
-    except (OSError, ValueError, KeyError):
+    noted = _read(record)
+    if noted is None:
         return []
-    by_group = {entry["pid"]: entry for entry in found}
+    by_group = {entry.pid: entry for entry in noted.services}
     left = {
-        process: by_group[group]["name"]
+        process: by_group[group].name
         for process in marked(mark)
         if (group := _group(process.pid)) in by_group
     }
-    for entry in found:
-        if (process := _same_process(entry["pid"], entry["created"])) is not None:
-            left[process] = entry["name"]
+    for entry in noted.services:
+        if (process := processes.find(entry.pid, entry.started)) is not None:
+            left[process] = entry.name
     processes.end_processes(left)
     record.unlink(missing_ok=True)
     return sorted(set(left.values()))
@@ -313,11 +344,10 @@ def end_leftovers(record: Path, mark: str) -> list[str]:
 
 def supervisor_runs(record: Path) -> bool:
     """Whether the supervisor that wrote `record` is alive."""
-    try:
-        own = json.loads(record.read_text())["supervisor"]
-    except (OSError, ValueError, KeyError):
-        return False
-    return _same_process(own["pid"], own["created"]) is not None
+    noted = _read(record)
+    return noted is not None and (
+        processes.find(noted.supervisor.pid, noted.supervisor.started) is not None
+    )
 
 
 def marked(mark: str) -> list[psutil.Process]:
@@ -331,24 +361,6 @@ def marked(mark: str) -> list[psutil.Process]:
         except psutil.Error:  # somebody else's, or gone
             continue
     return found
-
-
-def _same_process(pid: int, created: float) -> psutil.Process | None:
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        # psutil derives it from the boot time, which clocks correct by fractions of a second.
-        return process if abs(process.create_time() - created) < 1.0 else None
-    except psutil.NoSuchProcess:
-        return None
-
-
-def _created(pid: int) -> float:
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return 0.0
 
 
 def _group(pid: int) -> int | None:

@@ -66,7 +66,15 @@ class ManifestRejected(Rejected):
 
 
 class DataRejected(Rejected):
-    """The rows are not fit to train on."""
+    """The rows are not fit to train on.
+
+    Attributes:
+        fingerprint: Where the report on the rows lies; `None` if they were not read to an end.
+    """
+
+    def __init__(self, problems: Iterable[Problem], fingerprint: str | None = None) -> None:
+        super().__init__(problems)
+        self.fingerprint = fingerprint
 
 
 class Transient(DroptuneError):

@@ -66,6 +66,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "DROPTUNE_MAX_INSTANCES": Setting("1", "Most instances of a deployment."),
     "DROPTUNE_MAX_RUNS": Setting("2", "Most runs that train at the same time."),
     "DROPTUNE_MAX_ATTEMPTS": Setting("3", "Most training attempts of one run."),
+    "DROPTUNE_MAX_TOKENS": Setting(
+        "", "Most tokens that one training may take, by estimate; any number by default."
+    ),
     "DROPTUNE_LOOK_AT_JOB": Setting("1m", "How often to look at a job that trains."),
     "DROPTUNE_LOOK_AT_ROLLOUT": Setting("30s", "How often to look at a rollout."),
     "DROPTUNE_HOLD_WHILE_WAKING": Setting(
@@ -93,6 +96,7 @@ class Settings:
     max_instances: int
     max_runs: int
     max_attempts: int
+    max_tokens: int | None
     look_at_job: timedelta
     look_at_rollout: timedelta
     hold_while_waking: timedelta
@@ -120,6 +124,9 @@ class _Reader:
             return int(text)
         self.problems.append(Problem(name, f"is '{text}'", "Set a whole number of at least 1"))
         return 1
+
+    def bound(self, name: str) -> int | None:
+        return self.number(name) if self.text(name) else None
 
     def span(self, name: str) -> timedelta:
         try:
@@ -166,6 +173,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         max_instances=reader.number("DROPTUNE_MAX_INSTANCES"),
         max_runs=reader.number("DROPTUNE_MAX_RUNS"),
         max_attempts=reader.number("DROPTUNE_MAX_ATTEMPTS"),
+        max_tokens=reader.bound("DROPTUNE_MAX_TOKENS"),
         look_at_job=reader.span("DROPTUNE_LOOK_AT_JOB"),
         look_at_rollout=reader.span("DROPTUNE_LOOK_AT_ROLLOUT"),
         hold_while_waking=reader.span("DROPTUNE_HOLD_WHILE_WAKING"),

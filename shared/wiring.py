@@ -79,6 +79,7 @@ def world() -> World:
             instances=chosen.max_instances,
             runs=chosen.max_runs,
             attempts=chosen.max_attempts,
+            tokens=chosen.max_tokens,
         ),
         pace=Pace(job=chosen.look_at_job, rollout=chosen.look_at_rollout),
         now=lambda: datetime.now(UTC),

@@ -45,6 +45,9 @@ INPUTS = {
     "apply_lora": Input("string", "false", ("true", "false")),
     "precision": Input("string", "32", ("32", "16")),
     "max_seq_length": Input("integer", -1),
+    "max_steps": Input("integer", -1),
+    "per_device_train_batch_size": Input("integer", 1, minimum=1),
+    "gradient_accumulation_steps": Input("integer", 1),
     "apply_early_stopping": Input("string", "false", ("true", "false")),
     "evaluation_strategy": Input("string", "epoch", ("epoch", "steps", "disable")),
     "train_file_path": Input("uri_file"),
@@ -239,12 +242,17 @@ class MemoryManifests:
         with self.faults.around("manifests.report"):
             self.reports[f"{path}.errors.json"] = body
 
+    def show_data(self, path: str, page: bytes) -> None:
+        with self.faults.around("manifests.show_data"):
+            self.reports[f"{path}.data.html"] = page
+
 
 @dataclass
 class MemoryPreparation:
     faults: Faults
     missing: list[Any] = field(default_factory=list)
     refusal: Exception | None = None
+    tokens: int = 4000
 
     def problems(self, dataset: Any) -> list[Any]:
         del dataset
@@ -257,7 +265,11 @@ class MemoryPreparation:
             if self.refusal is not None:
                 raise self.refusal
             splits = {name: f"azureml://{name}" for name in ("train", "validation", "test")}
-            return PreparedData("f00d", splits, dict.fromkeys(splits, 20), 1)
+            return PreparedData("f00d", splits, dict.fromkeys(splits, 20), 1, self.tokens)
+
+    def page(self, fingerprint: str) -> bytes:
+        with self.faults.around("preparation.page"):
+            return f"page {fingerprint}".encode()
 
     def prompts(self, fingerprint: str, count: int) -> list[list[dict[str, str]]]:
         del fingerprint

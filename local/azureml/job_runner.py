@@ -14,6 +14,7 @@ import shutil
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from local import processes
 from local.azureml import datastores, job_documents, job_files, tracking, training
 from local.azureml.clock import iso
 from local.azureml.job_checks import paths_of
@@ -240,13 +241,13 @@ class _Runner:
             await self._prepare(name)
         try:
             process = training.start(plane.settings.train_command, folder)
-            created = process.create_time()
+            started = processes.started(process)
         except OSError as problem:
             raise _Failure(
                 "SystemError", f"The training process cannot start: {problem}"
             ) from None
         job = self._job(name)
-        job["process"] = {"pid": process.pid, "created": created}
+        job["process"] = {"pid": process.pid, "started": started}
         job_documents.save(plane, job)
         LOG.info("job %s trains as process %d", name, process.pid)
         return process

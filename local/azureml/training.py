@@ -2,7 +2,7 @@
 
 Its contract is a folder: it reads `job.json`, appends to `std_log.txt` and `steps.jsonl`, and
 writes `result.json` as its very last act. It is started in a process group of its own and may
-outlive the control plane, which finds it again by its pid and the time it was created.
+outlive the control plane, which finds it again by its pid and its start.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from local import processes
 from local.azureml.plane import REPOSITORY
 
 if TYPE_CHECKING:
@@ -109,15 +110,12 @@ def adopt(kept: Mapping[str, Any] | None, folder: Path) -> psutil.Process | None
     """The job's process if it still lives, though another control plane started it.
 
     Args:
-        kept: `pid` and `created` as noted at its start, or None: a control plane that was killed
+        kept: `pid` and `started` as noted at its start, or None: a control plane that was killed
             between the start and the note left a process that only its arguments tell.
         folder: The job's folder.
     """
-    if kept is not None:
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(kept["pid"])
-            if process.create_time() == kept["created"] and _lives(process):
-                return process
+    if kept is not None and (process := processes.find(kept["pid"], kept["started"])) is not None:
+        return process
     for process in psutil.process_iter(["cmdline"]):
         arguments = process.info["cmdline"] or []
         if len(arguments) > 1 and arguments[-1] == str(folder) and _lives(process):

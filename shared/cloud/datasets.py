@@ -6,25 +6,25 @@
 
 from __future__ import annotations
 
-import base64
 import difflib
-import uuid
-from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from shared.cloud import hub
 from shared.cloud.blob_rows import ENDINGS, BlobSource, ending_of
 from shared.cloud.failures import failing
+from shared.cloud.staging import staged
 from shared.cloud.storage import DATA, DATASETS
 from shared.data.options import Options
+from shared.data.page import PAGE_FILE
 from shared.data.prepare import fingerprint, prepare
 from shared.data.prompts import sample_prompts
 from shared.errors import Missing, Problem
 from shared.runs.ports import PreparedData
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from azure.storage.blob import BlobClient
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from shared.runs.manifest import Dataset
     from shared.runs.ports import Message
     from shared.settings import Settings
-
-BLOCK: Final = 4 * 1024 * 1024
-"""Bytes of one staged block; a blob may have 50,000."""
 
 _MOST_NAMES: Final = 5000
 """How many names of the container are looked through for the one that was probably meant."""
@@ -72,35 +69,9 @@ class BlobSink:
         with failing(f"reading {self._folder}/{name}"):
             return self._blob(name).download_blob().readall()
 
-    @contextmanager
-    def write(self, name: str) -> Iterator[Callable[[bytes], None]]:
-        """Stream a file: its blocks are staged as they come and become the file at the end, at once.
-
-        Blocks that are not committed show nowhere and are cleared away by the service. Each writer's have
-        names of their own, so that of two who write the same file at once no mixture can come.
-        """
-        blob, doing = self._blob(name), f"writing {self._folder}/{name}"
-        writer, staged, waiting = uuid.uuid4().hex, list[str](), bytearray()
-
-        def stage() -> None:
-            block = base64.b64encode(f"{writer}-{len(staged):06d}".encode()).decode()
-            with failing(doing):
-                blob.stage_block(block, bytes(waiting))
-            staged.append(block)
-            waiting.clear()
-
-        def write(block: bytes) -> None:
-            waiting.extend(block)
-            if len(waiting) >= BLOCK:
-                stage()
-
-        yield write
-        if waiting:
-            stage()
-        from azure.storage.blob import BlobBlock
-
-        with failing(doing):
-            blob.commit_block_list([BlobBlock(block) for block in staged])
+    def write(self, name: str) -> AbstractContextManager[Callable[[bytes], None]]:
+        """Stream a file; it is sent while it is written, and there at the end, all at once."""
+        return staged(self._blob(name))
 
     def address(self, name: str) -> str:
         """The file's address as a job is given it."""
@@ -178,7 +149,16 @@ class CloudPreparation:
             splits=dict(prepared.files),
             rows={split: found.rows for split, found in report.splits.items()},
             dropped=report.rows_dropped,
+            tokens=report.splits["train"].trained_tokens,
         )
+
+    def page(self, fingerprint: str) -> bytes:
+        """The page on what was prepared or refused under the fingerprint.
+
+        Raises:
+            Missing: Nothing was.
+        """
+        return self._sink(fingerprint).read(PAGE_FILE)
 
     def prompts(self, fingerprint: str, count: int) -> list[list[Message]]:
         """The first conversations of the test split, each cut to end with a user's turn."""

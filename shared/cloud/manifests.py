@@ -8,7 +8,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 from shared.cloud.failures import failing
-from shared.cloud.storage import MANIFESTS, REPORTS, RUNS, bare
+from shared.cloud.storage import MANIFESTS, REPORTS, RUNS, bare, content_type
 from shared.runs.manifest import SIZE_LIMIT
 from shared.runs.ports import Dropped
 
@@ -76,15 +76,19 @@ class BlobManifests:
 
     def report(self, path: str, body: bytes) -> None:
         """Write `<path>.errors.json` for the manifest's author."""
+        self._tell(path, ".errors.json", body)
+
+    def show_data(self, path: str, page: bytes) -> None:
+        """Write `<path>.data.html`, which a browser opens as a page."""
+        self._tell(path, ".data.html", page)
+
+    def _tell(self, path: str, ending: str, body: bytes) -> None:
         from azure.storage.blob import ContentSettings
 
-        blob = self._connection.container(REPORTS).get_blob_client(f"{path}.errors.json")
-        with failing(f"writing the report on {path}"):
-            blob.upload_blob(
-                body,
-                overwrite=True,
-                content_settings=ContentSettings(content_type="application/json; charset=utf-8"),
-            )
+        settings = ContentSettings(content_type=content_type(ending))
+        blob = self._connection.container(REPORTS).get_blob_client(path + ending)
+        with failing(f"writing {path}{ending}"):
+            blob.upload_blob(body, overwrite=True, content_settings=settings)
 
 
 def note_name(drop: Dropped) -> str:

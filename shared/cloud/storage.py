@@ -104,6 +104,17 @@ def bare(etag: str | None) -> str:
     return (etag or "").strip('"')
 
 
+def content_type(name: str) -> str:
+    """What a browser is told that a file of ours is, by the ending of its name.
+
+    >>> content_type("report.html")
+    'text/html; charset=utf-8'
+    """
+    kinds = {".html": "text/html", ".json": "application/json", ".jsonl": "application/x-ndjson"}
+    kind = next((kind for ending, kind in kinds.items() if name.endswith(ending)), "text/plain")
+    return f"{kind}; charset=utf-8"
+
+
 def write_once(
     blob: BlobClient, body: bytes, *, replacing: str | None, content_type: str, **options: Any
 ) -> str:

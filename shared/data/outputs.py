@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from shared.data.prompts import MOST_PROMPTS, PROMPTS_FILE, prompt_of
-from shared.data.report import SplitTally
+from shared.data.report import ShownMessage, ShownRow, SplitTally
 from shared.data.splitting import Carving
 from shared.data.writing import LinesFile, lines_file
 
@@ -24,6 +24,7 @@ SPLITS = ("train", "validation", "test")
 _DROPPED = "dropped.jsonl"
 _EXCERPT = 200
 _SHOWN_EXAMPLES = 3
+_SHOWN_MESSAGES = 12
 _SHOWN_CHARACTERS = 500
 
 
@@ -43,7 +44,7 @@ class Outputs:
 
     Attributes:
         tallies: What each split's file holds so far.
-        shown: The first few examples of train, long texts cut, for the report.
+        shown: The first few examples of train, cut short, for the report.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Outputs:
         self._encode = msgspec.json.Encoder().encode
         self._prompts = 0
         self.tallies = {split: SplitTally(options.token_limit) for split in SPLITS}
-        self.shown: list[Any] = []
+        self.shown: list[ShownRow] = []
 
     def place(self, split: str, digest: bytes, example: Example) -> None:
         """Write an example to its split, or to the one that the draw of its digest deals it to."""
@@ -85,7 +86,7 @@ class Outputs:
         if split == "test" and self._prompts < MOST_PROMPTS:
             self._keep_prompt(example.line)
         elif split == "train" and len(self.shown) < _SHOWN_EXAMPLES:
-            self.shown.append(_shortened(msgspec.json.decode(example.line)))
+            self.shown.append(_shown(example.line))
 
     def _keep_prompt(self, line: bytes) -> None:
         if (prompt := prompt_of(line)) is not None:
@@ -111,12 +112,14 @@ def outputs_in(sink: Sink, options: Options, carved: Sequence[str]) -> Iterator[
         outputs.finish()
 
 
-def _shortened(value: Any) -> Any:
-    match value:
-        case str() if len(value) > _SHOWN_CHARACTERS:
-            return value[:_SHOWN_CHARACTERS] + "…"
-        case list():
-            return [_shortened(item) for item in value]
-        case dict():
-            return {key: _shortened(item) for key, item in value.items()}
-    return value
+def _shown(line: bytes) -> ShownRow:
+    row = msgspec.json.decode(line, type=ShownRow)
+    first = [
+        ShownMessage(message.role, _cut(message.content))
+        for message in row.messages[:_SHOWN_MESSAGES]
+    ]
+    return ShownRow(messages=first, more=len(row.messages) - len(first))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

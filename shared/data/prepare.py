@@ -1,8 +1,9 @@
 """Sources in, files for training out: everything that preparation promises comes together here.
 
 Under the fingerprint stand, always all of them, `train.jsonl`, `validation.jsonl`, `test.jsonl`,
-`dropped.jsonl`, `prompts.jsonl` and, written last, `report.json`. While that is not there, nothing
-is finished and the work may be done again from the start, with the same bytes as its result.
+`dropped.jsonl`, `prompts.jsonl`, `report.html` and, written last, `report.json`. While that is not
+there, nothing is finished and the work may be done again from the start, with the same bytes as its
+result.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import msgspec
 
 from shared.data.options import Options
 from shared.data.outputs import SPLITS, outputs_in
-from shared.data.report import FoundProblem, Report, by_reason
+from shared.data.page import PAGE_FILE, page
+from shared.data.report import FoundProblem, RefusedRow, Report, most_frequent_first
 from shared.data.selection import Progress, Selection
 from shared.data.verdict import judge, missing_sources
 from shared.errors import DataRejected, Missing, Problem
@@ -114,9 +116,8 @@ def prepare(
     key = fingerprint(sources, options)
     report = _found(sink, key) or _write(sources, sink, options, key, on_progress)
     if report.problems:
-        raise DataRejected(
-            Problem(found.place, found.reason, found.mend) for found in report.problems
-        )
+        problems = [Problem(found.place, found.reason, found.mend) for found in report.problems]
+        raise DataRejected(problems, key)
     return Prepared(key, {split: sink.address(f"{split}.jsonl") for split in SPLITS}, report)
 
 
@@ -151,6 +152,8 @@ def _write(
     problems = judge(report, options, selection.first_examples)
     kept = [FoundProblem(problem.place, problem.reason, problem.mend) for problem in problems]
     report = msgspec.structs.replace(report, problems=kept)
+    with sink.write(PAGE_FILE) as write:
+        write(page(report).encode())
     with sink.write(REPORT_FILE) as write:
         write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return report
@@ -168,7 +171,11 @@ def _report(
         options=asdict(options),
         inputs={split: tally.report() for split, tally in selection.inputs.items()},
         splits={split: tally.report() for split, tally in outputs.tallies.items()},
-        dropped=by_reason(dropped),
+        dropped=most_frequent_first(dropped),
+        refused={
+            reason.value: [RefusedRow(place, detail) for place, detail in kept]
+            for reason, kept in selection.first_examples.by_reason.items()
+        },
         complete=not selection.hopeless,
         problems=[],
         examples=outputs.shown,

@@ -1,14 +1,20 @@
-"""What became of the rows: the counts of `report.json`, and how they are gathered."""
+"""What became of the rows: the counts of `report.json`, and how they are gathered.
+
+Counts of parts of a dataset add up: the sum of two reports is the report of both parts together, in
+whatever order.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shared.data.reasons import Reason
     from shared.data.rows import Example
 
@@ -33,6 +39,22 @@ class InputReport(msgspec.Struct, frozen=True, kw_only=True):
     not_selected: int
     dropped: dict[str, int]
 
+    @property
+    def names(self) -> list[str]:
+        """What a person calls the sources: their identities without the versions."""
+        return [source.rpartition("#")[0] or source for source in self.sources]
+
+    def __add__(self, other: InputReport) -> InputReport:
+        """What was read for both."""
+        return InputReport(
+            sources=[*self.sources, *other.sources],
+            bytes=self.bytes + other.bytes,
+            rows=self.rows + other.rows,
+            blank=self.blank + other.blank,
+            not_selected=self.not_selected + other.not_selected,
+            dropped=most_frequent_first(_summed(self.dropped, other.dropped)),
+        )
+
 
 class SplitReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was written for one split.
@@ -41,15 +63,17 @@ class SplitReport(msgspec.Struct, frozen=True, kw_only=True):
         rows: Examples in the file.
         bytes: The file's length.
         turns: Messages in all; `roles` has them by role.
+        turns_histogram: Examples by messages, in bins (see `bin_of`).
         roles: Messages of each role that occurs.
         characters: Code points of content.
+        characters_histogram: Examples by code points of content, in bins.
         tokens: An estimate without the model's tokenizer: bytes of content / 4 + 4 for each
             message.
-        histogram: Examples by estimated tokens: each key is an upper bound (a power of two), its
-            lower bound the key before.
+        histogram: Examples by estimated tokens, in bins.
         longest: The longest example's estimate of tokens.
         truncated: Examples estimated longer than `max_seq_length`, which the component will cut;
             null without one.
+        cut_tokens: How many of `tokens` the component will cut off there; 0 without a limit.
         trimmed: Examples whose unanswered last turns were cut off.
         with_tools: Examples that give tools.
     """
@@ -57,14 +81,44 @@ class SplitReport(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     bytes: int
     turns: int
+    turns_histogram: dict[str, int]
     roles: dict[str, int]
     characters: int
+    characters_histogram: dict[str, int]
     tokens: int
     histogram: dict[str, int]
     longest: int
     truncated: int | None
+    cut_tokens: int
     trimmed: int
     with_tools: int
+
+    @property
+    def trained_tokens(self) -> int:
+        """What an epoch over the split takes: its tokens without those that will be cut off."""
+        return self.tokens - self.cut_tokens
+
+    def __add__(self, other: SplitReport) -> SplitReport:
+        """What was written for both, under the same options."""
+        limited = self.truncated is not None or other.truncated is not None
+        return SplitReport(
+            rows=self.rows + other.rows,
+            bytes=self.bytes + other.bytes,
+            turns=self.turns + other.turns,
+            turns_histogram=_in_order(_summed(self.turns_histogram, other.turns_histogram)),
+            roles=_summed(self.roles, other.roles),
+            characters=self.characters + other.characters,
+            characters_histogram=_in_order(
+                _summed(self.characters_histogram, other.characters_histogram)
+            ),
+            tokens=self.tokens + other.tokens,
+            histogram=_in_order(_summed(self.histogram, other.histogram)),
+            longest=max(self.longest, other.longest),
+            truncated=(self.truncated or 0) + (other.truncated or 0) if limited else None,
+            cut_tokens=self.cut_tokens + other.cut_tokens,
+            trimmed=self.trimmed + other.trimmed,
+            with_tools=self.with_tools + other.with_tools,
+        )
 
 
 class FoundProblem(msgspec.Struct, frozen=True):
@@ -73,6 +127,27 @@ class FoundProblem(msgspec.Struct, frozen=True):
     place: str
     reason: str
     mend: str
+
+
+class RefusedRow(msgspec.Struct, frozen=True):
+    """One of the first refused rows of a reason: where it stands, and what is wrong there."""
+
+    place: str
+    detail: str
+
+
+class ShownMessage(msgspec.Struct, frozen=True):
+    """A message of an example, its text cut if it is long."""
+
+    role: str
+    content: str
+
+
+class ShownRow(msgspec.Struct, frozen=True):
+    """An example to look at: its first messages, and how many more there are."""
+
+    messages: list[ShownMessage]
+    more: int = 0
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,9 +160,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         inputs: By the split that the sources were named for.
         splits: By the split that was written.
         dropped: Refused rows by reason, over all inputs.
+        refused: The first few refused rows of each reason.
         complete: False if reading stopped early, since nearly everything was refused.
         problems: Why the data is not fit to train on; empty if it is.
-        examples: A few rows of train, long texts cut.
+        examples: A few rows of train, cut short.
         seconds: How long it took, which is the one thing here that differs between two
             preparations of the same.
     """
@@ -98,9 +174,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     inputs: dict[str, InputReport]
     splits: dict[str, SplitReport]
     dropped: dict[str, int]
+    refused: dict[str, list[RefusedRow]]
     complete: bool
     problems: list[FoundProblem]
-    examples: list[Any]
+    examples: list[ShownRow]
     seconds: float
 
     @property
@@ -138,7 +215,7 @@ class InputTally:
             rows=self.rows,
             blank=self.blank,
             not_selected=self.not_selected,
-            dropped=by_reason(self.dropped),
+            dropped=most_frequent_first(self.dropped),
         )
 
 
@@ -161,25 +238,31 @@ class SplitTally:
     tokens: int = 0
     longest: int = 0
     truncated: int = 0
+    cut_tokens: int = 0
     trimmed: int = 0
     with_tools: int = 0
-    powers: list[int] = field(default_factory=lambda: [0] * 64)
+    by_turns: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    by_characters: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    by_tokens: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, example: Example) -> None:
         """Count one example."""
-        turns, tokens = example.turns, example.tokens
+        turns, tokens, characters = example.turns, example.tokens, example.characters
         self.rows += 1
         self.bytes += len(example.line) + 1
         self.system += turns.system
         self.user += turns.user
         self.assistant += turns.assistant
         self.tool += turns.tool
-        self.characters += example.characters
+        self.characters += characters
         self.tokens += tokens
-        self.powers[(tokens - 1).bit_length()] += 1
+        self.by_turns[bin_of(turns.kept)] += 1
+        self.by_characters[bin_of(characters)] += 1
+        self.by_tokens[bin_of(tokens)] += 1
         self.longest = max(self.longest, tokens)
         if self.limit is not None and tokens > self.limit:
             self.truncated += 1
+            self.cut_tokens += tokens - self.limit
         self.trimmed += turns.trimmed
         self.with_tools += example.tools
 
@@ -195,20 +278,46 @@ class SplitTally:
             rows=self.rows,
             bytes=self.bytes,
             turns=sum(roles.values()),
+            turns_histogram=_named(self.by_turns),
             roles={role: count for role, count in roles.items() if count},
             characters=self.characters,
+            characters_histogram=_named(self.by_characters),
             tokens=self.tokens,
-            histogram={str(1 << power): count for power, count in enumerate(self.powers) if count},
+            histogram=_named(self.by_tokens),
             longest=self.longest,
             truncated=self.truncated if self.limit is not None else None,
+            cut_tokens=self.cut_tokens,
             trimmed=self.trimmed,
             with_tools=self.with_tools,
         )
 
 
-def by_reason(counts: Counter[Reason]) -> dict[str, int]:
+def bin_of(value: int) -> int:
+    """The upper bound of the histogram's bin that a positive number falls in.
+
+    Up to 8 each number has a bin of its own; then four bins, equally wide, lead from each power of two
+    to the next, so that a bin is never wider than a quarter of what it holds.
+
+    >>> [bin_of(value) for value in (1, 8, 9, 10, 11, 1025, 2048)]
+    [1, 8, 10, 10, 12, 1280, 2048]
+    """
+    shift = value.bit_length() - 3
+    return value if shift <= 0 else -(-value >> shift) << shift
+
+
+def most_frequent_first(counts: Mapping[Any, int]) -> dict[str, int]:
     """Counts by the reason's code, the most frequent first."""
-    return {
-        reason.value: count
-        for reason, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    }
+    return {str(key): counts[key] for key in sorted(counts, key=lambda key: (-counts[key], key))}
+
+
+def _named(bins: Mapping[int, int]) -> dict[str, int]:
+    return {str(bound): bins[bound] for bound in sorted(bins)}
+
+
+def _in_order(histogram: Mapping[str, int]) -> dict[str, int]:
+    return {bound: histogram[bound] for bound in sorted(histogram, key=int)}
+
+
+def _summed(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
+    """Counts by key; a role or reason keeps the place at which it came first."""
+    return {key: left.get(key, 0) + right.get(key, 0) for key in [*left, *right]}

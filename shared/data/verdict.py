@@ -59,7 +59,7 @@ def judge(report: Report, options: Options, examples: FirstExamples) -> list[Pro
 
 def _nothing(report: Report) -> Problem:
     if not report.rows_read:
-        names = ", ".join(source for given in report.inputs.values() for source in given.sources)
+        names = ", ".join(name for given in report.inputs.values() for name in given.names)
         return Problem("dataset", f"there is not one row in {names}", "Name files that have rows")
     return Problem("dataset", "the sample holds not one row", "Raise percent")
 

@@ -30,6 +30,7 @@ class Limits:
         runs: Most runs that train at the same time.
         attempts: Most training attempts of one run; of its deployment, most failures in a row that are tried
             again.
+        tokens: Most tokens that one training may take, by estimate; `None` for any number.
     """
 
     registries: Collection[str]
@@ -38,6 +39,7 @@ class Limits:
     instances: int
     runs: int
     attempts: int
+    tokens: int | None = None
 
     def problems(self, manifest: Manifest) -> list[Problem]:
         """Everything in `manifest` that asks for more than is allowed."""

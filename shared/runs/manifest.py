@@ -31,6 +31,11 @@ SIZE_LIMIT = 256 * 1024
 """Longest manifest in bytes; the Event Grid subscription filters on the same number."""
 
 
+def _whole(value: object) -> object:
+    """Large numbers may be written as `2e9`."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Splits(Section):
     """Names of a hub dataset's splits."""
 
@@ -119,6 +124,15 @@ class Compute(Section):
     max_nodes: int = Field(default=1, ge=1, description="How many nodes the job may use.")
 
 
+class Bounds(Section):
+    """What a run may use up; a run that would need more is rejected before any GPU is asked for."""
+
+    max_tokens: Annotated[int, Field(ge=1), BeforeValidator(_whole)] | None = Field(
+        default=None,
+        description="Most tokens to train on, all epochs together, by estimate.",
+    )
+
+
 class Idle(Section):
     """When nobody uses the endpoint."""
 
@@ -148,6 +162,7 @@ class Manifest(Section):
     finetune: dict[str, Any] = Field(
         default={}, description="Inputs of the component `chat_completion_pipeline`."
     )
+    limits: Bounds = Bounds()
     gate: Gate = Gate.model_validate({})
     deploy: Deploy = Deploy()
     idle: Idle = Idle()

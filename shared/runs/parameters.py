@@ -67,10 +67,17 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What the job is given, and what a person should know about how that came to be."""
+    """What the job is given, and what a person should know about how that came to be.
+
+    Attributes:
+        values: What differs from the component's defaults.
+        notes: What a person should know.
+        in_effect: Every input with the value that the job will see.
+    """
 
     values: Mapping[str, Any]
     notes: tuple[str, ...]
+    in_effect: Mapping[str, Any]
 
 
 def _as_text(value: object) -> str:
@@ -179,4 +186,5 @@ def merge(
         if name in values and values[name] != chosen:
             notes.append(f"{name} is {chosen}; the model's own default is {values[name]}")
         values[name] = chosen
-    return Parameters(values, tuple(notes))
+    in_effect = {name: spec.default for name, spec in inputs.items()} | values
+    return Parameters(values, tuple(notes), in_effect)

@@ -154,6 +154,9 @@ class Manifests(Protocol):
     def report(self, path: str, body: bytes) -> None:
         """Write `<path>.errors.json` for the manifest's author."""
 
+    def show_data(self, path: str, page: bytes) -> None:
+        """Write `<path>.data.html`, the page on the manifest's data, for its author."""
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedData:
@@ -164,12 +167,14 @@ class PreparedData:
         splits: Address of each split's file, as a job input takes it.
         rows: Number of rows in each split.
         dropped: Number of rows refused.
+        tokens: Estimate of the tokens in `train`, each row cut at `max_seq_length`.
     """
 
     fingerprint: str
     splits: Mapping[str, str]
     rows: Mapping[str, int]
     dropped: int
+    tokens: int
 
 
 class Preparation(Protocol):
@@ -185,6 +190,13 @@ class Preparation(Protocol):
 
         Raises:
             DataRejected: The rows are not fit to train on.
+        """
+
+    def page(self, fingerprint: str) -> bytes:
+        """The page (HTML) on the rows that were prepared, or refused, under the fingerprint.
+
+        Raises:
+            Missing: Nothing was.
         """
 
     def prompts(self, fingerprint: str, count: int) -> list[list[Message]]:

@@ -5,13 +5,14 @@ Everything that can be known to be wrong is found before a GPU is asked for, and
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shared.errors import ManifestRejected, Missing, Problem
+from shared.errors import DataRejected, ManifestRejected, Missing, Permanent, Problem
 from shared.runs import manifest as manifests
-from shared.runs import naming, parameters
+from shared.runs import naming, parameters, tokens
 from shared.runs.endpoints import EndpointRecord, Rest
 from shared.runs.outcomes import Advance, Outcome
 from shared.runs.phases import Phase
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from shared.runs.manifest import Dataset, Manifest
-    from shared.runs.ports import FoundationModel, World
+    from shared.runs.parameters import Parameters
+    from shared.runs.ports import FoundationModel, PreparedData, World
     from shared.runs.record import Run
+    from shared.runs.tokens import Estimate
+
+logger = logging.getLogger(__name__)
 
 
 def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
@@ -35,12 +40,10 @@ def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
     model = _foundation_model(manifest, world)
     beat()
     azure_name = _claim(run, manifest, world, finally_=False)
-    sequence = manifest.finetune.get("max_seq_length")
-    prepared = world.preparation.prepare(
-        manifest.dataset, sequence if isinstance(sequence, int) and sequence > 0 else None, beat
-    )
-    _claim(run, manifest, world, finally_=True)
     merged = parameters.merge(manifest.finetune, model.defaults, component.inputs)
+    prepared = _prepared(run, manifest, merged, world, beat)
+    effort = _bounded(manifest, prepared, merged, world)
+    _claim(run, manifest, world, finally_=True)
     facts = msgspec.structs.replace(
         run.facts,
         request=manifest.model_dump(mode="json", exclude_none=True),
@@ -53,10 +56,14 @@ def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
         splits=dict(prepared.splits),
         rows=dict(prepared.rows),
         dropped=prepared.dropped,
+        tokens=effort.tokens,
         endpoint=azure_name,
     )
     counts = ", ".join(f"{count:,} {split}" for split, count in prepared.rows.items())
-    return Advance(Phase.PREPARED, f"rows: {counts}; {prepared.dropped:,} dropped", facts)
+    why = (
+        f"rows: {counts}; {prepared.dropped:,} dropped; about {effort.tokens:,} tokens to train on"
+    )
+    return Advance(Phase.PREPARED, why, facts)
 
 
 def _checked(run: Run, world: World, inputs: Mapping[str, parameters.Input]) -> Manifest:
@@ -82,6 +89,44 @@ def _dataset_alone(section: Any) -> Dataset | None:
         return manifests.Dataset.model_validate(section)
     except ValueError:
         return None
+
+
+def _prepared(
+    run: Run, manifest: Manifest, merged: Parameters, world: World, beat: Callable[[], None]
+) -> PreparedData:
+    """The data, prepared; its author gets a page on it, all the more if it is refused."""
+    sequence = merged.in_effect.get("max_seq_length")
+    limit = sequence if isinstance(sequence, int) and sequence > 0 else None
+    try:
+        prepared = world.preparation.prepare(manifest.dataset, limit, beat)
+    except DataRejected as error:
+        if error.fingerprint is not None:
+            _show(run, error.fingerprint, world)
+        raise
+    _show(run, prepared.fingerprint, world)
+    return prepared
+
+
+def _show(run: Run, fingerprint: str, world: World) -> None:
+    try:
+        world.manifests.show_data(run.manifest, world.preparation.page(fingerprint))
+    except Permanent:
+        logger.exception("%s: the page on its data cannot be written", run.id)
+
+
+def _bounded(
+    manifest: Manifest, prepared: PreparedData, merged: Parameters, world: World
+) -> Estimate:
+    """What the training will take, which is within every bound."""
+
+    def devices() -> int:
+        return manifest.compute.max_nodes * (world.workspace.gpus(manifest.compute.size) or 1)
+
+    effort = tokens.estimate(prepared.tokens, prepared.rows["train"], merged.in_effect, devices)
+    own, allowed = manifest.limits.max_tokens, world.limits.tokens
+    if problems := tokens.problems(effort, own=own, allowed=allowed):
+        raise ManifestRejected(problems)
+    return effort
 
 
 def _foundation_model(manifest: Manifest, world: World) -> FoundationModel:

@@ -78,13 +78,14 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         splits: Address of each prepared file: `train`, `validation`, `test`.
         rows: Number of rows in each split.
         dropped: Number of rows that were refused.
+        tokens: Estimate of the tokens that the training takes, all epochs together.
         attempt: Number of the training attempt that counts, from 1.
         job: Azure ML's name of the job.
         job_url: Where a person can watch the job.
         submitted_at: When the job was submitted.
         metrics: Last finite value of each metric of the job.
         curves: Points of each metric, `[step, value]`, thinned out when there are many.
-        tokens: Tokens that were trained on, by what was counted.
+        trained_tokens: Tokens that were trained on, by what the job counted.
         gate: `passed` or `failed`.
         verdict: The gate's reasons, one line each.
         model: Name of the registered model.
@@ -110,13 +111,14 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     splits: dict[str, str] = {}
     rows: dict[str, int] = {}
     dropped: int = 0
+    tokens: int | None = None
     attempt: int = 1
     job: str | None = None
     job_url: str | None = None
     submitted_at: datetime | None = None
     metrics: dict[str, float] = {}
     curves: dict[str, list[tuple[int, float]]] = {}
-    tokens: dict[str, int] = {}
+    trained_tokens: dict[str, int] = {}
     gate: str | None = None
     verdict: list[str] = []
     model: str | None = None

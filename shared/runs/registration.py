@@ -87,7 +87,7 @@ def lineage(run: Run) -> dict[str, str]:
         "droptune_fingerprint": facts.fingerprint or "",
         "droptune_dataset": _json(manifest.dataset.model_dump(mode="json", exclude_none=True)),
         "droptune_rows": _json(facts.rows),
-        "droptune_tokens": _json(facts.tokens),
+        "droptune_tokens": _json(facts.trained_tokens),
         "droptune_parameters": _json(_parameters(run)),
         "droptune_metrics": _json(facts.metrics),
         "droptune_verdict": "; ".join(facts.verdict),

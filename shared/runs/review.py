@@ -65,7 +65,7 @@ def _with_metrics(facts: Facts, measured: Measured) -> Facts:
         curves={
             name: thinned(curve) for name, curve in sorted(measured.curves.items())[:MOST_CURVES]
         },
-        tokens=dict(measured.tokens),
+        trained_tokens=dict(measured.tokens),
     )
 
 

@@ -64,10 +64,21 @@ class Gate:
         now = self._clock()
         begun, task = self._calls.get(key, (0.0, None))
         if task is None or (task.done() and now - begun >= self._pause):
+            self._forget(now)
             task = asyncio.get_running_loop().create_task(self._made(key))
             self._calls[key] = (now, task)
         done, _ = await asyncio.wait({task}, timeout=self._timeout)
         return bool(done) and not task.cancelled() and task.result()
+
+    def _forget(self, now: float) -> None:
+        """Let go of calls that hold no further one back: their keys may be names as callers spell them."""
+        over = [
+            key
+            for key, (begun, task) in self._calls.items()
+            if task.done() and now - begun >= self._pause
+        ]
+        for key in over:
+            del self._calls[key]
 
     async def _made(self, key: str) -> bool:
         try:

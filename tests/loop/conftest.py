@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from local.processes import tail
 from local.stack import NotRunning, Stack, running_environment
 from tests.loop.droptune import Droptune, eventually
 from tests.sdk_warnings import SDK_WARNINGS
@@ -72,11 +73,17 @@ class KillableStack:
             try:
                 running_environment(self.state)
                 Droptune(self.state, self.environment).runs("none")
-            except (OSError, NotRunning):
+            except (OSError, NotRunning) as error:
+                said.append(f"{type(error).__name__}: {error}")
                 return False
             return True
 
-        eventually(up, "the stack answers", 120)
+        def told() -> str:
+            logs = [self.state.parent / "up.log", *sorted((self.state / "logs").glob("*.log"))]
+            return "".join([said[-1] if said else "", *(tail(log) for log in logs)])
+
+        said: list[str] = []
+        eventually(up, "the stack answers", 120, told)
 
     @property
     def environment(self) -> dict[str, str]:

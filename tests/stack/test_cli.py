@@ -14,7 +14,7 @@ import pytest
 from azure.storage.blob import BlobServiceClient
 from openai import OpenAI
 
-from local import containers, kept
+from local import containers, kept, processes
 from local.cli import main
 from local.cli.chat import NoAnswer, ask
 from local.cli.drop import BadDrop, _files
@@ -72,7 +72,8 @@ def droptune(tmp_path, azurite, certificates):
     file = tmp_path / "stack.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "ports": ports}))
     own = psutil.Process(os.getpid())
-    record = {"supervisor": {"pid": own.pid, "created": own.create_time()}, "services": []}
+    supervisor = {"name": "supervisor", "pid": own.pid, "started": processes.started(own)}
+    record = {"supervisor": supervisor, "services": []}
     (tmp_path / "processes.json").write_text(json.dumps(record))
     (tmp_path / "host").mkdir()
     (tmp_path / "host" / "keys.json").write_text('{"host": "h-key"}')

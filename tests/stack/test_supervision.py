@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local import supervision
+from local import processes, supervision
 from local.ports import KEPT_RANGE, free_port, free_ports, is_free
 from local.processes import StartFailed, answers
 from local.supervision import Service, Supervisor, end_leftovers, supervisor_runs
@@ -200,16 +200,17 @@ def test_children_end_with_a_killed_supervisor_or_at_the_next_start(tmp_path):
 
 
 def test_leftovers_are_ended_and_strangers_with_their_pid_are_not(tmp_path):
-    """A pid counts only together with its creation time."""
+    """A pid counts only together with its start."""
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
     with subprocess.Popen(sleeper) as left, subprocess.Popen(sleeper) as stranger:
-        created = psutil.Process(left.pid).create_time()
+        since = processes.started(psutil.Process(left.pid))
         entries = [
-            {"name": "left", "pid": left.pid, "created": created},
-            {"name": "stranger", "pid": stranger.pid, "created": created - 3600},
+            {"name": "left", "pid": left.pid, "started": since},
+            {"name": "stranger", "pid": stranger.pid, "started": since - 3600},
         ]
         record = tmp_path / "processes.json"
-        record.write_text(json.dumps({"services": entries}))
+        supervisor = {"name": "supervisor", "pid": 1, "started": 0.0}
+        record.write_text(json.dumps({"supervisor": supervisor, "services": entries}))
         try:
             assert end_leftovers(record, str(tmp_path)) == ["left"]
             left.wait(5)
@@ -218,6 +219,18 @@ def test_leftovers_are_ended_and_strangers_with_their_pid_are_not(tmp_path):
             left.kill()
             stranger.kill()
     assert not record.exists()
+
+
+def test_a_corrected_clock_makes_no_stranger_of_a_process(monkeypatch, tmp_path):
+    """Linux derives the boot time anew, and with it every creation time: by a second, or by hours."""
+    own, booted = psutil.Process(), psutil.boot_time()
+    record = tmp_path / "processes.json"
+    started = processes.started(own)
+    supervisor = {"name": "supervisor", "pid": own.pid, "started": started}
+    record.write_text(json.dumps({"supervisor": supervisor, "services": []}))
+    for step in (-7200.0, -1.0, 1.0, 7200.0):
+        monkeypatch.setattr("psutil._psplatform.boot_time", lambda step=step: booted + step)
+        assert supervisor_runs(record)
 
 
 def test_kept_ports_differ_and_lie_where_no_outgoing_connection_takes_them():

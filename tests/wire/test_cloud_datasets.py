@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shared.cloud import blob_rows, datasets, storage
+from shared.cloud import blob_rows, staging, storage
 from shared.cloud.blob_rows import BlobSource
 from shared.cloud.datasets import BlobSink, CloudPreparation
 from shared.errors import DataRejected, Missing, StaleRecord
@@ -185,7 +185,7 @@ def test_what_cannot_be_found_is_told_at_once_with_the_nearest_name(connection, 
 
 def test_nothing_looks_finished_before_it_is(connection, monkeypatch):
     """A file appears whole when its writing ends, or not at all; what stood there stays till then."""
-    monkeypatch.setattr(datasets, "BLOCK", 10)
+    monkeypatch.setattr(staging, "BLOCK", 10)
     sink = BlobSink(connection, "d", "f" * 32)
     with sink.write("a.jsonl") as write:
         write(b"first of them")
@@ -209,7 +209,7 @@ def test_nothing_looks_finished_before_it_is(connection, monkeypatch):
 
 def test_two_writers_of_one_file_leave_one_whole(connection, monkeypatch):
     """Whoever ends last, the file is one writer's, never a mixture."""
-    monkeypatch.setattr(datasets, "BLOCK", 4)
+    monkeypatch.setattr(staging, "BLOCK", 4)
     sink = BlobSink(connection, "d", "f" * 32)
     start, lost = threading.Barrier(2), []
 
@@ -231,3 +231,34 @@ def test_two_writers_of_one_file_leave_one_whole(connection, monkeypatch):
         thread.join()
     assert sink.read("a") in (b"a" * 20, b"b" * 20)
     assert len(lost) <= 1
+
+
+def test_a_browser_opens_the_page_on_the_data(connection, preparation):
+    """It lies beside the prepared data, says what it is, and is given out for whoever asks for it."""
+    put(connection, "a.jsonl", as_lines(ROWS))
+    prepared = preparation.prepare(a_dataset("a.jsonl"), None, lambda: None)
+    blob = connection.container(storage.DATASETS).get_blob_client(
+        f"{prepared.fingerprint}/report.html"
+    )
+    assert blob.get_blob_properties().content_settings.content_type == "text/html; charset=utf-8"
+    assert preparation.page(prepared.fingerprint) == blob.download_blob().readall()
+    assert preparation.page(prepared.fingerprint).startswith(b"<!doctype html>")
+    with pytest.raises(Missing):
+        preparation.page("0" * 32)
+
+
+def test_refused_data_says_where_its_page_lies(connection, preparation):
+    """So that whoever dropped it can be shown what is wrong."""
+    put(connection, "a.jsonl", as_lines(ROWS[:5]))
+    with pytest.raises(DataRejected) as raised:
+        preparation.prepare(a_dataset("a.jsonl"), None, lambda: None)
+    assert raised.value.fingerprint is not None
+    assert b"Rejected" in preparation.page(raised.value.fingerprint)
+
+
+def test_the_tokens_of_train_are_counted_as_far_as_they_are_trained_on(connection, preparation):
+    """What is cut at `max_seq_length` costs nothing."""
+    put(connection, "a.jsonl", as_lines(ROWS))
+    whole = preparation.prepare(a_dataset("a.jsonl"), None, lambda: None)
+    cut = preparation.prepare(a_dataset("a.jsonl"), 8, lambda: None)
+    assert cut.tokens == 8 * cut.rows["train"] < whole.tokens

@@ -31,7 +31,7 @@ def test_metrics_curves_and_tokens_are_read_from_the_job(droptune: Droptune) -> 
     facts = run.facts
     assert facts.metrics == {"loss": 1.0, "eval_loss": 0.5}
     assert facts.curves["loss"] == [(0, 3.0), (1, 2.0), (2, 1.0)]
-    assert facts.tokens == {"training": 1234, "assistant": 567}
+    assert facts.trained_tokens == {"training": 1234, "assistant": 567}
     assert (facts.gate, facts.verdict) == (
         "passed",
         ["eval_loss is 0.5, as wanted (at most 0.6)"],

@@ -78,7 +78,10 @@ class Orders:
             blob.upload_blob(json.dumps(self.orders).encode() + b"\n", overwrite=True)
         base = f"azureml://datastores/droptune_datasets/paths/{fingerprint}"
         splits = {split: f"{base}/{split}.jsonl" for split in ("train", "validation", "test")}
-        return PreparedData(fingerprint, splits, dict.fromkeys(splits, 20), 0)
+        return PreparedData(fingerprint, splits, dict.fromkeys(splits, 20), 0, 100)
+
+    def page(self, fingerprint: str) -> bytes:
+        return fingerprint.encode()
 
     def prompts(self, fingerprint: str, count: int) -> list[list[dict[str, str]]]:
         del fingerprint

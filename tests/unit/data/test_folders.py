@@ -20,6 +20,7 @@ def test_a_folder_of_files_is_prepared_and_found_again(tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "dropped.jsonl",
         "prompts.jsonl",
+        "report.html",
         "report.json",
         "test.jsonl",
         "train.jsonl",

@@ -26,8 +26,11 @@ FILES = {
     "test.jsonl",
     "dropped.jsonl",
     "prompts.jsonl",
+    "report.html",
     "report.json",
 }
+#: These say how long it took, too.
+REPORTS = {"report.html", "report.json"}
 LENIENT = Options(max_dropped_fraction=1, min_train_rows=1)
 
 
@@ -145,7 +148,7 @@ def test_the_order_in_which_files_are_named_changes_no_byte():
     sinks = [MemorySink(), MemorySink()]
     for sink, given in zip(sinks, (files, files[::-1]), strict=True):
         prepare({"train": given}, sink, LENIENT)
-    for name in FILES - {"report.json"}:
+    for name in FILES - REPORTS:
         assert sinks[0].files[name] == sinks[1].files[name]
 
 
@@ -217,14 +220,31 @@ def test_the_report_counts_what_was_read_written_and_refused():
     assert sum(split.characters for split in splits) == texts + 8001
     assert all(sum(split.histogram.values()) == split.rows for split in splits)
     assert max(split.longest for split in splits) == 8001 // 4 + 12
+    assert sum(split.cut_tokens for split in splits) == 8001 // 4 + 12 - 1024
+    assert sum(split.turns_histogram.get("2", 0) for split in splits) == 30
+    assert sum(split.characters_histogram.get("8192", 0) for split in splits) == 1
     assert {"2048": 1}.items() <= {k: v for s in splits for k, v in s.histogram.items()}.items()
 
 
-def test_the_report_shows_examples_with_long_texts_cut():
-    rows = [conversation("q" * 10_000, f"a{n}") for n in range(20)]
+def test_the_report_shows_a_few_examples_cut_short():
+    rows = [conversation("q" * 10_000, f"a{n}", *["more"] * 38) for n in range(20)]
     report = prepare(train_of(*rows), MemorySink(), Options()).report
     assert len(report.examples) == 3
-    assert report.examples[0]["messages"][0]["content"] == "q" * 500 + "…"
+    for example in report.examples:
+        assert example.messages[0].content == "q" * 500 + "…"
+        assert (len(example.messages), example.more) == (12, 28)
+
+
+def test_the_report_keeps_the_first_refused_rows_of_each_reason():
+    rows = [*conversations(100), *[b"x"] * 4, conversation("q")]
+    report = prepare(train_of(*rows, name="data/x.jsonl"), MemorySink(), Options()).report
+    assert not report.problems
+    assert [row.place for row in report.refused["not_json"]] == [
+        "data/x.jsonl line 101",
+        "data/x.jsonl line 102",
+        "data/x.jsonl line 103",
+    ]
+    assert [row.detail for row in report.refused["too_few_messages"]] == ["1 message(s)"]
 
 
 def test_too_many_refused_rows_reject_with_counts_and_the_first_of_each_reason():
@@ -320,8 +340,8 @@ def test_a_sink_that_fails_leaves_nothing_that_looks_finished(failing):
     again = prepare(sources, sink, Options())
     fresh = MemorySink()
     assert prepare(sources, fresh, Options()).fingerprint == again.fingerprint
-    assert {name: sink.files[name] for name in FILES - {"report.json"}} == {
-        name: fresh.files[name] for name in FILES - {"report.json"}
+    assert {name: sink.files[name] for name in FILES - REPORTS} == {
+        name: fresh.files[name] for name in FILES - REPORTS
     }
 
 

@@ -74,6 +74,18 @@ async def test_a_caller_who_goes_away_does_not_stop_the_wake() -> None:
     await woken.wait()
 
 
+async def test_calls_long_over_are_forgotten_whatever_names_were_asked_for() -> None:
+    async def call(_: str) -> None:
+        pass
+
+    clock = Clock()
+    gate = Gate(call, pause=5, timeout=10, clock=clock)
+    for number in range(100):
+        clock.now += 1
+        await gate.ask(f"chat-{number}")
+    assert len(gate._calls) == 5
+
+
 class Notes:
     def __init__(self) -> None:
         self.noted: asyncio.Queue[datetime] = asyncio.Queue()
