@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from local.azureml import operations, sizes
+from local.azureml import compute_faults, operations, sizes
 from local.azureml.clock import iso
 from local.azureml.wire import (
     PROVIDER,
@@ -56,7 +56,8 @@ def find(plane: Plane, name: str) -> dict[str, Any] | None:
 def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
     """The cluster as ARM shows it at this moment."""
     ready = datetime.fromisoformat(body["ready_at"]) <= plane.clock.now()
-    state = "Deleting" if body["gone_at"] else ("Succeeded" if ready else "Creating")
+    end = "Failed" if body.get("fails") else "Succeeded"
+    state = "Deleting" if body["gone_at"] else (end if ready else "Creating")
     settled = state == "Succeeded"
     cluster = {
         **body["cluster"],
@@ -84,7 +85,7 @@ def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
             "computeType": "AmlCompute",
             "computeLocation": body["location"],
             "provisioningState": state,
-            "provisioningErrors": None,
+            "provisioningErrors": [{"error": body["fails"]}] if state == "Failed" else None,
             "provisioningWarnings": {},
             "isAttachedCompute": False,
             "properties": cluster,
@@ -190,6 +191,7 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
             409, "Conflict", f"The VM size of the existing compute '{name}' cannot be changed."
         )
     ready = now + timedelta(seconds=plane.timetable.compute_create)
+    fails = compute_faults.take(plane, name, cluster) if before is None else None
     stored = {
         "id": compute_id(plane, name),
         "name": name,
@@ -202,17 +204,23 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         "modified_on": iso(now),
         "ready_at": iso(ready),
         "gone_at": None,
+        "fails": fails,
     }
     plane.store.put(KIND, compute_id(plane, name), stored)
     shown = _shown(plane, stored)
     shown["properties"]["provisioningState"] = "Creating"
-    return answer(shown, 201, _operation(plane, request, plane.timetable.compute_create))
+    seconds = plane.timetable.compute_create
+    return answer(shown, 201, _operation(plane, request, seconds, fails))
 
 
-def _operation(plane: Plane, request: web.Request, seconds: float) -> dict[str, str]:
-    _, headers = operations.begin(
+def _operation(
+    plane: Plane, request: web.Request, seconds: float, error: dict[str, str] | None = None
+) -> dict[str, str]:
+    name, headers = operations.begin(
         plane, request, flavour="computeOperationsStatus", seconds=seconds
     )
+    if error:
+        operations.fail_in_time(plane, name, error)
     return headers
 
 

@@ -76,6 +76,14 @@ def fail(plane: Plane, name: str, error: ArmError) -> None:
     _end(plane, name, "Failed", {"code": error.code, "message": error.message, "details": []})
 
 
+def fail_in_time(plane: Plane, name: str, error: dict[str, str]) -> None:
+    """Let an operation that has a fixed end be `Failed` then; `error` has `code` and `message`."""
+    found = plane.store.get(KIND, name)
+    if found is not None:
+        found.body["fails"] = {**error, "details": []}
+        plane.store.put(KIND, name, found.body)
+
+
 def cancel(plane: Plane, name: str) -> None:
     """Let the operation be `Canceled`."""
     _end(plane, name, "Canceled", {"code": "OperationCanceled", "message": "Canceled."})
@@ -113,7 +121,7 @@ def _status(plane: Plane, request: web.Request, body: dict[str, Any]) -> web.Res
         and body["ends"]
         and datetime.fromisoformat(body["ends"]) <= plane.clock.now()
     ):
-        status = "Succeeded"
+        status = "Failed" if body.get("fails") else "Succeeded"
     compute = body["flavour"] == "computeOperationsStatus"
     shown = status or ("InProgress" if compute else "Updating")
     document: dict[str, Any] = {"status": shown}
@@ -126,6 +134,6 @@ def _status(plane: Plane, request: web.Request, body: dict[str, Any]) -> web.Res
         }
     if not compute or status:
         document["percentComplete"] = 100.0 if status else 0.0
-    if body["error"]:
-        document["error"] = body["error"]
+    if error := body["error"] or (body.get("fails") if status else None):
+        document["error"] = error
     return answer(document, headers={} if status else plane.retry_after())

@@ -10,14 +10,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from shared.cloud import metrics, registry
-from shared.cloud.arm import PROVIDER, Arm, Place
+from shared.cloud.arm import Arm, Place
+from shared.cloud.compute import ComputeTargets
 from shared.cloud.failures import failing
+from shared.cloud.foundation import FoundationModels
 from shared.cloud.jobs import OUTPUT, Jobs
 from shared.cloud.online import Online
 from shared.cloud.registry import ComponentReference
 from shared.cloud.sdk import workspace_client
-from shared.errors import Busy, Denied, Missing, Refused
-from shared.runs.measures import Cores
+from shared.errors import Busy, Missing, Refused
 from shared.runs.naming import TAG
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from shared.runs.measures import Measured, Seen
     from shared.runs.parameters import Component
     from shared.runs.ports import (
+        Allowance,
+        Cluster,
+        ClusterRequest,
         Deployment,
         DeploymentRequest,
         Endpoint,
@@ -34,7 +38,9 @@ if TYPE_CHECKING:
         JobRequest,
         Message,
         ModelRequest,
+        Priority,
         Standing,
+        VmSize,
     )
     from shared.settings import Settings
 
@@ -69,11 +75,12 @@ class AzureWorkspace:
         self._place = place
         self._component = component or ComponentReference()
         self._arm = Arm(metadata_url)
+        self._models = FoundationModels(self._arm)
+        self._targets = ComputeTargets(self._arm, place, self._region)
         self._jobs = Jobs(self._arm, place)
         self._online = Online(self._arm, place, self._region)
         self._requests = metrics.Requests(self._arm, place, metrics_endpoint, self._region, now)
         self._known: Mapping[str, Any] | None = None
-        self._sizes: Mapping[str, Mapping[str, Any]] | None = None
         self._looking = threading.Lock()
 
     @property
@@ -105,49 +112,51 @@ class AzureWorkspace:
         Raises:
             Missing: There is none.
         """
-        return registry.foundation_model(registry_name, name, version)
+        return self._models.get(registry_name, name, version)
+
+    def model_versions(self, registry_name: str, name: str) -> Sequence[FoundationModel]:
+        """Every version of a model, newest first, archived ones too; none when there is no such model.
+
+        Raises:
+            Missing: There is no such registry.
+        """
+        return self._models.versions(registry_name, name)
 
     def component(self) -> Component:
         """The newest version of the fine-tuning pipeline component, or the one it is pinned to."""
         return registry.component(self._component)
 
-    def gpus(self, size: str) -> int | None:
-        """GPUs of a VM size; `None` when the region does not have the size."""
-        found = self._size(size)
-        return None if found is None else int(found.get("gpus") or 0)
-
-    def cores(self, size: str) -> Cores | None:
-        """The quota that a VM size draws on; `None` when the region does not tell, or not us."""
-        found = self._size(size)
-        if found is None:
-            return None
-        family = str(found.get("family") or "")
-        try:
-            rows = list(self._arm.each(f"{self._locations()}/usages", "reading the quota in use"))
-        except Denied as error:  # it takes a role that may not be given
-            logger.warning("the quota is not known: %s", error)
-            return None
-        for row in rows:
-            name = str((row.get("name") or {}).get("value") or "")
-            if name.lower() == family.lower() and int(row.get("limit", -1)) >= 0:
-                used, each = int(row.get("currentValue") or 0), int(found.get("vCPUs") or 0)
-                return Cores(family, limit=int(row["limit"]), used=used, each=each)
-        return None
-
-    def _locations(self) -> str:
-        return (
-            f"/subscriptions/{self._place.subscription}/providers/{PROVIDER}"
-            f"/locations/{self._region()}"
-        )
-
-    def _size(self, name: str) -> Mapping[str, Any] | None:
+    def vm_size(self, name: str) -> VmSize | None:
         """The VM size of this name, in any case; `None` when the region does not have it."""
-        if self._sizes is None:
-            doing = "listing the region's VM sizes"
-            rows = self._arm.ask("GET", f"{self._locations()}/vmSizes", doing).body
-            found = rows.get("value") or rows.get("amlCompute") or []
-            self._sizes = {str(row["name"]).lower(): row for row in found}
-        return self._sizes.get(name.lower())
+        return self._targets.size(name)
+
+    def quota(self, size: VmSize, priority: Priority) -> Sequence[Allowance]:
+        """The quotas that nodes of this size count against.
+
+        Raises:
+            Denied: We may not read them.
+        """
+        return self._targets.quota(size, priority)
+
+    def cluster(self, name: str) -> Cluster | None:
+        """The compute cluster, if there is one.
+
+        Raises:
+            Refused: There is compute of this name and it is no cluster.
+        """
+        return self._targets.get(name)
+
+    def create_cluster(self, request: ClusterRequest) -> None:
+        """Begin to make a compute cluster.
+
+        Raises:
+            Refused: Azure will not make it.
+        """
+        self._targets.create(request)
+
+    def delete_cluster(self, name: str) -> None:
+        """Begin to delete the compute cluster; nothing happens if it is not there."""
+        self._targets.delete(name)
 
     # Jobs and models ---------------------------------------------------------------------------
 

@@ -23,8 +23,10 @@ from pydantic import (
 )
 
 from shared.errors import ManifestRejected, Problem
+from shared.runs.compute_section import Compute
 from shared.runs.deploy_section import Deploy
 from shared.runs.gate_section import Gate
+from shared.runs.model_section import Model
 from shared.runs.sections import Duration, Section
 
 SIZE_LIMIT = 256 * 1024
@@ -99,29 +101,6 @@ class Dataset(Section):
         if (self.hub is None) == (self.files is None):
             raise ValueError("needs exactly one of 'hub' and 'files'")
         return self
-
-
-class Model(Section):
-    """The foundation model to start from."""
-
-    name: str = Field(default="Phi-4", min_length=1, description="Its name in the registry.")
-    registry: str = Field(default="azureml", min_length=1, description="The registry it is in.")
-    version: str = Field(
-        default="latest",
-        min_length=1,
-        coerce_numbers_to_str=True,
-        description="A version, or `latest`; resolved and recorded.",
-    )
-
-
-class Compute(Section):
-    """Where training runs: a cluster by name, or serverless when none is named."""
-
-    cluster: str | None = Field(default=None, description="An existing compute cluster's name.")
-    size: str = Field(
-        default="Standard_NC24ads_A100_v4", min_length=1, description="The VM size to train on."
-    )
-    max_nodes: int = Field(default=1, ge=1, description="How many nodes the job may use.")
 
 
 class Bounds(Section):

@@ -45,20 +45,3 @@ class Seen:
     def error_rate(self) -> float:
         """The part of its requests that failed, from 0 to 1."""
         return self.failed / self.requests if self.requests else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Cores:
-    """The quota that a VM size draws on, in the workspace's region.
-
-    Attributes:
-        family: The VM family that shares it.
-        limit: Cores allowed.
-        used: Cores in use.
-        each: Cores of one machine of the size.
-    """
-
-    family: str
-    limit: int
-    used: int
-    each: int

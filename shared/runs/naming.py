@@ -65,6 +65,16 @@ def run_of_job(job: str) -> str | None:
     return matched["run"] if matched else None
 
 
+def asset_name(asset_id: str) -> str:
+    """The name in a registry asset's id; empty when there is none.
+
+    >>> asset_name("azureml://registries/azureml/models/Phi-4/versions/8")
+    'Phi-4'
+    """
+    before, found, _ = asset_id.rpartition("/versions/")
+    return before.rpartition("/")[2] if found else ""
+
+
 def deployment_name(run: str) -> str:
     """The name of a run's one deployment, the same each time it wakes."""
     return f"r{_short(run)}"

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime, timedelta
+    from datetime import date, datetime, timedelta
 
     from shared.errors import Problem
     from shared.runs.endpoints import EndpointRecord
     from shared.runs.limits import Limits, Pace
     from shared.runs.manifest import Dataset
-    from shared.runs.measures import Cores, Measured, Seen
+    from shared.runs.measures import Measured, Seen
     from shared.runs.parameters import Component
     from shared.runs.record import Run
 
@@ -203,19 +203,85 @@ class Preparation(Protocol):
         """The first conversations of the test split, each cut to end with a user's turn."""
 
 
+class Configs(Protocol):
+    """Small configuration files that a job is given beside its rows."""
+
+    def read(self, path: str) -> bytes:
+        """The file at this path of the container `data`.
+
+        Raises:
+            Missing: There is none.
+        """
+
+    def keep(self, content: bytes) -> str:
+        """Put the content where jobs read; returns its address as a job input takes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class FoundationModel:
-    """A model to start from: its asset id, version, and its publisher's parameter defaults.
+    """A model to start from, as its registry describes it.
 
     Attributes:
-        serve_sizes: VM sizes that may serve it; empty when the registry does not say.
+        id: Its asset id.
+        name: Its name.
+        version: Its version.
+        defaults: The parameters that its publisher recommends.
+        tasks: What it can be fine-tuned for; `None` when the registry does not say.
+        train_sizes: VM sizes that may train it; empty when the registry does not say.
+        serve_sizes: VM sizes that may serve it, likewise.
+        archived: Whether this version is offered to nobody new.
+        tuning_ends: When its fine-tuning is, or was, retired.
+        serving_ends: When its inference is, or was, retired.
     """
 
     id: str
     name: str
     version: str
     defaults: Mapping[str, Any]
+    tasks: tuple[str, ...] | None = None
+    train_sizes: tuple[str, ...] = ()
     serve_sizes: tuple[str, ...] = ()
+    archived: bool = False
+    tuning_ends: date | None = None
+    serving_ends: date | None = None
+
+
+class Priority(StrEnum):
+    """How a cluster's nodes are had: for oneself, or cheaply until somebody else wants them."""
+
+    DEDICATED = "dedicated"
+    LOW = "low-priority"
+
+
+@dataclass(frozen=True, slots=True)
+class VmSize:
+    """A VM size of the region."""
+
+    name: str
+    family: str
+    cores: int
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """A quota in cores. `limit`: `None` when there is none."""
+
+    name: str
+    limit: int | None
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRequest:
+    """A compute cluster to make. It has no nodes while nothing trains."""
+
+    name: str
+    run: str
+    size: str
+    nodes: int
+    priority: Priority
+    idle: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,14 +314,25 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as Azure ML reports it. `worth_repeating`: the infrastructure failed, not the training."""
+    """A job as Azure ML reports it.
+
+    Attributes:
+        name: Its name.
+        state: What matters about its status.
+        status: Azure ML's word for it.
+        url: Where a person can watch it.
+        error: Why it failed.
+        code: Azure's code for that.
+        waits: Whether it runs only in name: none of its steps does, they wait for machines.
+    """
 
     name: str
     state: JobState
     status: str
     url: str | None = None
     error: str | None = None
-    worth_repeating: bool = False
+    code: str = ""
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +355,33 @@ class Provisioning(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A compute cluster as Azure ML reports it.
+
+    Attributes:
+        name: Its name.
+        provisioning: What matters about its provisioning state.
+        run: The value of its ownership tag; `None`: Droptune did not make it.
+        size: Its VM size.
+        least: Nodes that it keeps, and bills, while nothing runs.
+        most: Nodes that it may have.
+        nodes: Nodes that it has now.
+        priority: How its nodes are had.
+        error: Why it failed.
+    """
+
+    name: str
+    provisioning: Provisioning
+    run: str | None
+    size: str
+    least: int
+    most: int
+    nodes: int
+    priority: Priority
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,11 +467,38 @@ class Workspace(Protocol):
             Missing: There is none.
         """
 
+    def model_versions(self, registry: str, name: str) -> Sequence[FoundationModel]:
+        """Every version of a model, newest first, archived ones too; none when there is no such model."""
+
     def component(self) -> Component:
         """The newest version of the fine-tuning pipeline component."""
 
-    def gpus(self, size: str) -> int | None:
-        """GPUs of a VM size; `None` when the region does not have the size."""
+    def vm_size(self, name: str) -> VmSize | None:
+        """The VM size of this name, in any case; `None` when the region does not have it."""
+
+    def quota(self, size: VmSize, priority: Priority) -> Sequence[Allowance]:
+        """The quotas that nodes of this size count against.
+
+        Raises:
+            Denied: We may not read them.
+        """
+
+    def cluster(self, name: str) -> Cluster | None:
+        """The compute cluster, if there is one.
+
+        Raises:
+            Refused: There is compute of this name and it is no cluster.
+        """
+
+    def create_cluster(self, request: ClusterRequest) -> None:
+        """Begin to make a compute cluster.
+
+        Raises:
+            Refused: Azure will not make it.
+        """
+
+    def delete_cluster(self, name: str) -> None:
+        """Begin to delete the compute cluster; nothing happens if it is not there."""
 
     def job(self, name: str) -> Job | None:
         """The job, if there is one."""
@@ -432,9 +563,6 @@ class Workspace(Protocol):
             Refused: It answered with an error, or with nothing.
         """
 
-    def cores(self, size: str) -> Cores | None:
-        """The quota that a VM size draws on; `None` when the region does not tell."""
-
     def seen(self, endpoint: str, since: datetime) -> Mapping[str, Seen]:
         """How each deployment of the endpoint answered since `since`, as Azure Monitor counts.
 
@@ -466,6 +594,7 @@ class World:
     endpoints: EndpointStore
     manifests: Manifests
     preparation: Preparation
+    configs: Configs
     workspace: Workspace
     uses: Uses
     limits: Limits

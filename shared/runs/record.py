@@ -56,6 +56,13 @@ class Complaint(msgspec.Struct, frozen=True, omit_defaults=True):
     mend: str = ""
 
 
+class Standstill(msgspec.Struct, frozen=True):
+    """What a run, or its job, waits for without moving (`quota`, `cluster`, `machines`, …), and since when."""
+
+    on: str
+    since: datetime
+
+
 class Answer(msgspec.Struct, frozen=True):
     """One exchange of the smoke test."""
 
@@ -68,11 +75,17 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         request: The manifest as checked, with every default filled in.
-        notes: What a person should know about how the parameters came to be.
+        notes: What a person should know about how model, parameters and compute came to be.
         parameters: What the job is given, merged from the model's defaults and the manifest; `None` in
             records of before it was kept.
+        size: The VM size that trains.
+        gpus: Number of GPUs in each of its nodes.
+        tried: Why a cluster did not come up, by priority.
+        standstill: What it waits for.
+        abandoned: Name of the job that was cancelled because it did not respond.
+        training_failure: Kind of the last failure on the way to a trained model (see
+            `shared.runs.failures`).
         foundation_model: Asset id of the exact model version that is tuned.
-        serve_sizes: VM sizes that its publisher says may serve it; empty when nothing is said.
         component: Asset id of the exact pipeline component version.
         fingerprint: Names the prepared data.
         splits: Address of each prepared file: `train`, `validation`, `test`.
@@ -104,8 +117,13 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     request: dict[str, Any] = {}
     notes: list[str] = []
     parameters: dict[str, Any] | None = None
+    size: str | None = None
+    gpus: int | None = None
+    tried: dict[str, str] = {}
+    standstill: Standstill | None = None
+    abandoned: str | None = None
+    training_failure: str | None = None
     foundation_model: str | None = None
-    serve_sizes: list[str] = []
     component: str | None = None
     fingerprint: str | None = None
     splits: dict[str, str] = {}

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from shared.errors import Denied
 from shared.runs import naming
 from shared.runs.endpoints import Rest
 from shared.runs.fencing import still_wanted
 from shared.runs.outcomes import Outcome, Stop, Wait
 from shared.runs.phases import Phase
+from shared.runs.ports import Priority
 from shared.runs.takeover import is_on_its_way, newer_rival, tell
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
     from shared.runs.endpoints import EndpointRecord
-    from shared.runs.measures import Cores
-    from shared.runs.ports import Deployment, World
+    from shared.runs.ports import Deployment, VmSize, World
     from shared.runs.record import Run
 
 EXEMPT: Final = ("A100", "H100", "ND40RS")
@@ -33,23 +34,29 @@ EXEMPT: Final = ("A100", "H100", "ND40RS")
 RESERVE: Final = 1.2
 
 
-def needed(size: str, instances: int, cores: Cores) -> int:
+def needed(size: VmSize, instances: int) -> int:
     """Cores that a deployment takes from its family's quota, the reserve included."""
-    exempt = any(part in size.upper() for part in EXEMPT)
-    return cores.each * (instances if exempt else math.ceil(RESERVE * instances))
+    exempt = any(part in size.name.upper() for part in EXEMPT)
+    return size.cores * (instances if exempt else math.ceil(RESERVE * instances))
 
 
-def shortage(size: str, instances: int, cores: Cores | None) -> str | None:
+def shortage(name: str, instances: int, world: World) -> str | None:
     """What quota lacks for a deployment, in a sentence; `None` when it is enough or cannot be told."""
-    if cores is None:
+    size = world.workspace.vm_size(name)
+    if size is None:
         return None
-    wanted, left = needed(size, instances, cores), cores.limit - cores.used
-    if wanted <= left:
+    try:
+        quotas = world.workspace.quota(size, Priority.DEDICATED)
+    except Denied:  # it takes a role that may not be given; Azure's refusal tells as well
         return None
-    return (
-        f"{instances} x {size} needs {wanted} cores of {cores.family}, and of its {cores.limit} cores "
-        f"{cores.used} are in use"
-    )
+    wanted = needed(size, instances)
+    for quota in quotas:
+        if quota.limit is not None and quota.used + wanted > quota.limit:
+            return (
+                f"{instances} x {name} needs {wanted} cores of {quota.name}, and of its {quota.limit} "
+                f"cores {quota.used} are in use"
+            )
+    return None
 
 
 def former_deployments(run: Run, world: World) -> list[Deployment]:

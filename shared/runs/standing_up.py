@@ -77,7 +77,7 @@ def _make(run: Run, world: World) -> Outcome:
             return waiting
     lacking: list[str] = []
     for size in sizes_left(run):
-        lack = shortage(size, deploy.instances, world.workspace.cores(size))
+        lack = shortage(size, deploy.instances, world)
         if lack is None:
             return _create(run, world, size, lacking)
         lacking.append(lack)
@@ -90,6 +90,10 @@ def _without_room(run: Run, world: World, lacking: list[str]) -> Outcome:
     if waiting is not None:
         return waiting
     why = "; ".join(lacking)
+    # What trained gives its nodes back some minutes later, and so does what was just deleted.
+    emptied = run.facts.fallback is not None or manifest_of(run).deploy.rollout == "direct"
+    if world.now() - run.since < world.pace.freeing * (1 + emptied):
+        return Wait(world.pace.turn, f"it waits for quota: {why}")
     beside = former_deployments(run, world)
     if not beside or run.phase is not Phase.DEPLOYING:
         return Stop(end_of(run), f"there is not enough quota: {why}")
@@ -132,29 +136,13 @@ def _create(run: Run, world: World, size: str, lacking: list[str]) -> Outcome:
             )
         except Refused as error:
             return _noted(run, world, str(error), attempt=attempt, size=size)
-    notes = [
-        note
-        for note in (
-            *(f"served on {size}: {lack}" for lack in lacking),
-            _unlisted(size, facts.serve_sizes),
-        )
-        if note and note not in facts.notes
-    ]
-    facts = msgspec.structs.replace(facts, instance_type=size, notes=[*facts.notes, *notes])
-    return Wait(world.pace.rollout, f"deployment {name} is being made on {size}", facts)
-
-
-def _unlisted(size: str, listed: list[str]) -> str:
-    """A word of warning about a size that the model's publisher does not name; empty when it does.
-
-    Only a warning: Azure does not hold deployments to the list, and Microsoft's own notebook serves on a size
-    that is not in it.
-    """
-    if not listed or size.lower() in {each.lower() for each in listed}:
-        return ""
-    return (
-        f"{size} is not among the sizes that may serve the foundation model: {', '.join(listed)}"
+    notes = [f"served on {size}: {lack}" for lack in lacking]
+    facts = msgspec.structs.replace(
+        facts,
+        instance_type=size,
+        notes=list(dict.fromkeys([*facts.notes, *notes])),
     )
+    return Wait(world.pace.rollout, f"deployment {name} is being made on {size}", facts)
 
 
 def _after_failure(run: Run, deployment: Deployment, world: World) -> Outcome:

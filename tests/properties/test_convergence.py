@@ -17,10 +17,18 @@ from shared.runs.endpoints import Rest
 from shared.runs.phases import FINAL, NEXT, RESTING, Phase
 from shared.runs.ports import JobState, Look, Provisioning
 from shared.runs.record import Wish
-from tests.worlds import SIZE, CrashError, Simulation
+from tests.worlds import BIG, SIZE, CrashError, Simulation
 
-FIRST = json.dumps({"name": "chat", "dataset": {"files": ["a.jsonl"]}}).encode()
-SECOND = json.dumps({"name": "chat", "dataset": {"files": ["b.jsonl"]}}).encode()
+# Trains on other quota than it is served on.
+TRAIN = {"size": BIG}
+FIRST = json.dumps(
+    {
+        "name": "chat",
+        "dataset": {"files": ["a.jsonl"]},
+        "compute": {**TRAIN, "cluster": "gpus", "priority": ["dedicated", "low-priority"]},
+    }
+).encode()
+SECOND = json.dumps({"name": "chat", "dataset": {"files": ["b.jsonl"]}, "compute": TRAIN}).encode()
 WRONG = b'{"name": "chat", "dataset": {}}'
 CANARY = {"rollout": "canary", "canary": {"shares": [10, 50], "bake": "5m"}}
 DROPS = {
@@ -28,15 +36,21 @@ DROPS = {
     "second": SECOND,
     "wrong": WRONG,
     "canary": json.dumps(
-        {"name": "chat", "dataset": {"files": ["c.jsonl"]}, "deploy": CANARY}
+        {"name": "chat", "dataset": {"files": ["c.jsonl"]}, "compute": TRAIN, "deploy": CANARY}
     ).encode(),
     "canary too": json.dumps(
-        {"name": "chat", "dataset": {"files": ["d.jsonl"]}, "deploy": {**CANARY, "keep_old": "0s"}}
+        {
+            "name": "chat",
+            "dataset": {"files": ["d.jsonl"]},
+            "compute": TRAIN,
+            "deploy": {**CANARY, "keep_old": "0s"},
+        }
     ).encode(),
     "direct": json.dumps(
         {
             "name": "chat",
             "dataset": {"files": ["e.jsonl"]},
+            "compute": TRAIN,
             "deploy": {"rollout": "direct", "keep_old": "1h"},
             "idle": {"action": "delete-deployments"},
         }
@@ -45,6 +59,7 @@ DROPS = {
         {
             "name": "chat",
             "dataset": {"files": ["f.jsonl"]},
+            "compute": TRAIN,
             "deploy": {"short_of_quota": "direct"},
             "gate": {"better_than_current": "eval_loss", "refused": "register"},
         }
@@ -102,6 +117,11 @@ fates = st.lists(
 update_fates = st.lists(
     st.sampled_from([Provisioning.SUCCEEDED] * 4 + [Provisioning.FAILED]), max_size=6
 )
+cluster_fates = st.lists(
+    st.sampled_from([Provisioning.SUCCEEDED, Provisioning.FAILED]), max_size=3
+)
+# What a job shows while it is under way: it may fall silent, or wait for machines.
+statuses = st.lists(st.sampled_from(["Running", "Running", "NotResponding", "Queued"]), max_size=4)
 deployment_fates = st.lists(
     st.sampled_from([Provisioning.SUCCEEDED] * 3 + [Provisioning.FAILED]), max_size=6
 )
@@ -124,6 +144,7 @@ class Driver:
 
     def __init__(self, plan: dict[int, tuple[str, str]]) -> None:
         self.sim = Simulation()
+        self.sim.limited(instance_types=(SIZE, BIG))
         self.plan = plan
         self.calls = 0
         self.nested = False
@@ -281,8 +302,10 @@ class Driver:
     deployment_fates=deployment_fates,
     update_fates=update_fates,
     errors=deployment_errors,
-    quota=quotas,
+    cores_allowed=quotas,
     ill=ill,
+    cluster_fates=cluster_fates,
+    statuses=statuses,
 )
 def test_every_schedule_converges(schedule, plan, jobs, **azure):
     """Any order of events, losses, errors and crashes ends at rest, with nothing twice and nothing left."""
@@ -346,7 +369,7 @@ def test_a_permanent_error_while_training_cancels_the_job():
     """A run that cannot go on does not leave a job behind that bills."""
     driver = Driver({})
     driver.play("drop", "first")
-    driver.deliver("all")
+    driver.play("work", 8)
     sim = driver.sim
     (run,) = sim.all_runs()
     assert run.phase is Phase.TRAINING

@@ -14,9 +14,12 @@ from local.azureml.plane import REPOSITORY, Settings
 from local.azureml.server import ControlPlane
 from local.ports import free_port
 from local.processes import answers, end, spawn, wait_until_ready
-from shared.cloud import storage
+from shared.cloud import sdk, storage
+from shared.cloud.arm import Place
 from shared.cloud.storage import StorageConnection
+from shared.cloud.workspace import AzureWorkspace
 from tests.sdk_warnings import SDK_WARNINGS
+from tests.wire.journeys import Journey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -191,6 +194,32 @@ def connection(azurite: Azurite) -> Iterator[StorageConnection]:
         for blob in container.list_blobs():
             container.get_blob_client(blob.name).delete_blob()
     connection.queue().clear_messages()
+
+
+@contextlib.contextmanager
+def travelling(plane: ControlPlane, connection: StorageConnection) -> Iterator[Journey]:
+    """Runs whose Azure ML is `plane`; what its test control was told is taken back."""
+    for cached in (storage.credential, sdk._workspace_client, sdk._registry_client):
+        cached.cache_clear()
+    names = plane.plane.settings
+    workspace = AzureWorkspace(
+        Place(names.subscription, names.group, names.workspace),
+        metrics_endpoint=plane.url,
+        metadata_url=plane.environment["ARM_CLOUD_METADATA_URL"],
+    )
+    journey = Journey(workspace, connection, plane.url)
+    try:
+        yield journey
+    finally:
+        journey.undo()
+        workspace.close()
+
+
+@pytest.fixture
+def journey(control_plane: ControlPlane, connection: StorageConnection) -> Iterator[Journey]:
+    """Runs whose Azure ML is the session's control plane."""
+    with travelling(control_plane, connection) as journey:
+        yield journey
 
 
 @pytest.fixture(scope="module")

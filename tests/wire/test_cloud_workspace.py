@@ -23,11 +23,15 @@ from shared.cloud.workspace import AzureWorkspace, workspace_from
 from shared.errors import Busy, Denied, Missing, Refused, Throttled, Unavailable
 from shared.runs.naming import TAG
 from shared.runs.ports import (
+    Allowance,
+    ClusterRequest,
     DeploymentRequest,
     JobRequest,
     JobState,
     ModelRequest,
+    Priority,
     Provisioning,
+    VmSize,
 )
 
 GPU = "Standard_NC24ads_A100_v4"
@@ -178,12 +182,64 @@ def test_what_is_not_in_a_registry_is_missing(workspace, registry, name, version
     assert registry in str(raised.value)
 
 
-def test_gpus_are_counted_by_size_whatever_its_case(workspace):
-    """A size's GPUs, none for a size without, and `None` for what the region lacks."""
-    assert workspace.gpus(GPU.upper()) == 1
-    assert workspace.gpus("Standard_NC48ads_A100_v4") == 2
-    assert workspace.gpus(SIZE) == 0
-    assert workspace.gpus("Standard_Imaginary") is None
+def test_a_size_is_found_whatever_its_case(workspace):
+    """Its family, cores and GPUs, none for a size without, and `None` for what the region lacks."""
+    assert workspace.vm_size(GPU.upper()) == VmSize(GPU, "StandardNCADSA100v4Family", 24, 1)
+    assert workspace.vm_size("Standard_NC48ads_A100_v4").gpus == 2
+    assert workspace.vm_size(SIZE).gpus == 0
+    assert workspace.vm_size("Standard_Imaginary") is None
+
+
+def test_a_sizes_quotas_are_those_of_its_family_and_priority(workspace):
+    """A family is listed once for each priority; low-priority nodes count against the region's total."""
+    size = workspace.vm_size(GPU)
+    (dedicated,) = workspace.quota(size, Priority.DEDICATED)
+    assert dedicated == Allowance("StandardNCADSA100v4Family", 192, 0)
+    family, total = workspace.quota(size, Priority.LOW)
+    assert family == Allowance("StandardNCADSA100v4Family", None, 0)
+    assert total == Allowance("TotalLowPriorityCores", 192, 0)
+
+
+def test_every_version_of_a_model_is_listed_archived_or_not(workspace):
+    """What `latest` does not find is found here, newest first."""
+    versions = workspace.model_versions("azureml", "Phi-3-mini-4k-instruct")
+    assert [(each.version, each.archived) for each in versions] == [("15", True), ("14", True)]
+    assert workspace.model_versions("azureml", "nobody") == []
+    with pytest.raises(Missing):
+        workspace.model_versions("nowhere", "Phi-4")
+
+
+def test_a_cluster_is_made_found_and_deleted(workspace, ml_client):
+    """As the SDK sees it: no nodes while idle, tagged as ours, of the priority that was asked for."""
+    name = f"c-{uuid.uuid4().hex[:8]}"
+    assert workspace.cluster(name) is None
+    request = ClusterRequest(name, "run-1", GPU, 2, Priority.LOW, timedelta(minutes=5))
+    workspace.create_cluster(request)
+    workspace.create_cluster(request)
+    made = workspace.cluster(name)
+    assert (made.provisioning, made.run, made.size) == (Provisioning.SUCCEEDED, "run-1", GPU)
+    assert (made.least, made.most, made.nodes) == (0, 2, 0)
+    assert made.priority is Priority.LOW
+    shown = ml_client.compute.get(name)
+    assert (shown.size, shown.tier, shown.tags) == (GPU, "low_priority", {TAG: "run-1"})
+    assert shown.idle_time_before_scale_down == 300
+    workspace.delete_cluster(name)
+    assert workspace.cluster(name) is None
+    workspace.delete_cluster(name)
+
+
+def test_a_cluster_that_failed_says_why(workspace, control_plane):
+    """Azure's own code and words."""
+    name = f"c-{uuid.uuid4().hex[:8]}"
+    fault = {"code": "AllocationFailed", "message": "No machines."}
+    requests.put(f"{control_plane.url}/_emulator/computes/{name}", json=fault, timeout=10)
+    workspace.create_cluster(
+        ClusterRequest(name, "run-1", GPU, 1, Priority.DEDICATED, timedelta(minutes=5))
+    )
+    failed = workspace.cluster(name)
+    assert failed.provisioning is Provisioning.FAILED
+    assert failed.error == "AllocationFailed: No machines."
+    workspace.delete_cluster(name)
 
 
 def test_the_place_is_one_line(workspace, place):
@@ -278,7 +334,7 @@ def test_a_failed_job_says_why(workspace, orders):
     job = ended(workspace, request.name)
     assert job.state is JobState.FAILED
     assert job.error
-    assert not job.worth_repeating
+    assert job.code == "UserError"
 
 
 def test_a_cancelled_job_ends_as_cancelled(workspace, orders, tmp_path):
@@ -573,16 +629,6 @@ def test_each_deployment_is_seen_by_itself(workspace, endpoint, model):
     assert (seen["blue"].requests, seen["blue"].failed) == (5, 1)
     assert seen["blue"].error_rate == pytest.approx(0.2)
     assert seen["blue"].latency > 0
-
-
-def test_quota_is_told_by_family_or_not_at_all(workspace, faults):
-    """Limit, use and a machine's cores; nothing for a size that is not there, or that we may not see."""
-    found = workspace.cores(GPU.lower())
-    assert (found.family, found.each) == ("StandardNCADSA100v4Family", 24)
-    assert found.limit >= found.used >= 0
-    assert workspace.cores("Standard_Imaginary") is None
-    faults(method="GET", path="/usages$", status=403, code="AuthorizationFailed")
-    assert workspace.cores(GPU) is None
 
 
 def test_many_endpoints_are_measured_in_batches(workspace, control_plane, faults):

@@ -19,6 +19,7 @@ import requests
 from local.azureml.server import ControlPlane
 from shared.cloud import sdk, storage
 from shared.cloud.arm import Place
+from shared.cloud.configs import BlobConfigs
 from shared.cloud.endpoint_store import BlobEndpointStore
 from shared.cloud.manifests import BlobManifests
 from shared.cloud.run_store import BlobRunStore
@@ -33,7 +34,8 @@ from shared.runs.record import Run
 
 GPU = "Standard_NC24ads_A100_v4"
 BIG = "Standard_NC48ads_A100_v4"
-SMALL = "Standard_NC4as_T4_v3"
+TRAIN = {"size": "Standard_NC40ads_H100_v5"}
+"""Another family's quota than the models are served on."""
 FAMILY = "StandardNCADSA100v4Family"
 GOOD = {"do": "complete", "metrics": {"loss": [3.0, 1.0], "eval_loss": [2.0, 1.0]}}
 PROMPTS = [[{"role": "user", "content": f"Question {number}?"}] for number in range(3)]
@@ -119,6 +121,7 @@ class Droptune:
         number = len(list(self.world.manifests.listed())) + 1
         fields = {"name": name, "dataset": {"files": [f"{number}.jsonl"]}, **manifest}
         fields.setdefault("deploy", {"keep_old": "0s"})
+        fields.setdefault("compute", TRAIN)
         container = self.connection.container(storage.MANIFESTS)
         path = f"{name}.json"
         content = json.dumps({**fields, "dataset": {"files": [f"{self.rows.number}.jsonl"]}})
@@ -192,17 +195,25 @@ def droptune(plane: ControlPlane, connection: StorageConnection) -> Iterator[Dro
         endpoints=BlobEndpointStore(connection),
         manifests=BlobManifests(connection),
         preparation=rows,
+        configs=BlobConfigs(connection, "droptune_datasets"),
         workspace=workspace,
         uses=BlobUses(connection),
         limits=Limits(
             registries=("azureml",),
-            instance_types=(GPU, BIG, SMALL),
+            instance_types=(GPU, BIG, TRAIN["size"]),
             nodes=1,
             instances=4,
             runs=4,
             attempts=2,
         ),
-        pace=Pace(job=soon, rollout=soon, turn=soon, first_pause=soon, longest_pause=soon * 4),
+        pace=Pace(
+            job=soon,
+            rollout=soon,
+            turn=soon,
+            freeing=soon,
+            first_pause=soon,
+            longest_pause=soon * 4,
+        ),
         now=clock,
     )
     try:
