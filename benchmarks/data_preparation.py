@@ -197,7 +197,7 @@ def with_upload(folder: Path, count: int) -> None:
 def _once(way: str, source: Path, folder: Path) -> Cost:
     target = folder / "target"
     cost = measured(way, source, target)
-    shutil.rmtree(target)
+    shutil.rmtree(target, ignore_errors=True)
     return cost
 
 

@@ -19,12 +19,10 @@ from shared.errors import Busy, Missing, Refused, StaleRecord, Unavailable
 from shared.runs import naming
 from shared.runs.endpoints import EndpointRecord
 from shared.runs.limits import Limits, Pace
+from shared.runs.machines import Allowance, Cluster, ClusterRequest, Priority, VmSize
 from shared.runs.measures import Measured, Seen
 from shared.runs.parameters import Component, Input
 from shared.runs.ports import (
-    Allowance,
-    Cluster,
-    ClusterRequest,
     Deployment,
     Dropped,
     Endpoint,
@@ -34,10 +32,8 @@ from shared.runs.ports import (
     Look,
     Mark,
     PreparedData,
-    Priority,
     Provisioning,
     Standing,
-    VmSize,
     World,
 )
 from shared.runs.record import Run

@@ -24,7 +24,7 @@ _KEYS = {"code", "message", "times", "priority", "refuse"}
 _PRIORITIES = ("Dedicated", "LowPriority")
 
 
-def take(plane: Plane, name: str, cluster: Mapping[str, Any]) -> dict[str, str] | None:
+def take(plane: Plane, name: str, cluster: Mapping[str, Any]) -> dict[str, Any] | None:
     """The error with which the cluster that is being made will fail; None if it comes up.
 
     Raises:
@@ -42,12 +42,16 @@ def take(plane: Plane, name: str, cluster: Mapping[str, Any]) -> dict[str, str] 
         plane.store.delete(KIND, name)
     if fault.get("refuse"):
         raise ArmError(400, fault["code"], fault["message"])
-    return {"code": fault["code"], "message": fault["message"]}
+    return _error(fault["code"], fault["message"])
+
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"code": code, "message": message, "target": None, "details": [], "additionalInfo": []}
 
 
 def _short_of_quota(
     plane: Plane, cluster: Mapping[str, Any], priority: str
-) -> dict[str, str] | None:
+) -> dict[str, Any] | None:
     size = sizes.find_size(str(cluster["vmSize"]))
     assert size is not None
     low = priority == "LowPriority"
@@ -57,12 +61,12 @@ def _short_of_quota(
     if cores <= limit:
         return None
     whose = "total" if low else f"{family}"
-    return {
-        "code": "ClusterMinNodesExceedCoreQuota",
-        "message": f"The specified subscription has a {whose} vCPU quota of {limit} and cannot "
+    return _error(
+        "ClusterMinNodesExceedCoreQuota",
+        f"The specified subscription has a {whose} vCPU quota of {limit} and cannot "
         f"accomodate for at least {nodes} requested managed compute nodes which maps to "
         f"{cores} vCPUs.",
-    }
+    )
 
 
 def routes(plane: Plane) -> Iterable[web.RouteDef]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from local.azureml import compute_faults, operations, sizes
+from local.azureml.api_versions import in_version
+from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.wire import (
     PROVIDER,
@@ -21,7 +23,6 @@ from local.azureml.wire import (
     NotEmulated,
     answer,
     empty,
-    json_body,
     page_size,
     page_token,
     paged_documents,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from local.azureml.plane import Plane
 
 KIND = "compute"
+_PREVIEWS = ("properties.enableBatchPrivateLink",)
 _NAME = re.compile(r"^[a-zA-Z][a-zA-Z0-9-]{0,30}[a-zA-Z0-9]$")
 
 
@@ -58,18 +60,7 @@ def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
     ready = datetime.fromisoformat(body["ready_at"]) <= plane.clock.now()
     end = "Failed" if body.get("fails") else "Succeeded"
     state = "Deleting" if body["gone_at"] else (end if ready else "Creating")
-    settled = state == "Succeeded"
-    cluster = {
-        **body["cluster"],
-        "subnet": None,
-        "currentNodeCount": 0 if settled else None,
-        "targetNodeCount": 0 if settled else None,
-        "nodeStateCounts": _NO_NODES if settled else None,
-        "allocationState": "Steady" if settled else None,
-        "errors": None,
-        "virtualMachineImage": None,
-        "isolatedNetwork": False,
-    }
+    cluster = _shown_cluster(body, settled=ready and not body.get("fails"))
     return {
         "id": body["id"],
         "name": body["name"],
@@ -90,6 +81,37 @@ def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
             "isAttachedCompute": False,
             "properties": cluster,
         },
+    }
+
+
+def _shown_cluster(body: dict[str, Any], *, settled: bool) -> dict[str, Any]:
+    """The cluster's own part; nodes and account are told once it is there, secrets never."""
+    cluster = {
+        "isolatedNetwork": False,
+        "enableBatchPrivateLink": False,
+        "enableNodePublicIp": True,
+        "remoteLoginPortPublicAccess": "NotSpecified",
+        "osType": "Linux",
+        "vmPriority": "Dedicated",
+        **{key: value for key, value in body["cluster"].items() if value is not None},
+        "subnet": None,
+        "virtualMachineImage": None,
+        "errors": None,
+    }
+    account = cluster.pop("userAccountCredentials", None)
+    if not settled:
+        nodes = ("currentNodeCount", "targetNodeCount", "nodeStateCounts", "allocationState")
+        return {**cluster, "vmSize": cluster["vmSize"].upper(), **dict.fromkeys(nodes)}
+    if account:
+        cluster["userAccountCredentials"] = {**account, "adminUserPassword": None}
+    return {
+        **cluster,
+        "currentNodeCount": 0,
+        "targetNodeCount": 0,
+        "nodeStateCounts": _NO_NODES,
+        "allocationState": "Steady",
+        "allocationStateTransitionTime": body["ready_at"],
+        "propertyBag": {},
     }
 
 
@@ -152,7 +174,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         found = find(plane, request.match_info["compute"])
         if found is None:
             raise ArmError(404, "", "")
-        return answer(_shown(plane, found))
+        return answer(in_version(request, _shown(plane, found), *_PREVIEWS))
 
     async def listed(request: web.Request) -> web.Response:
         def there(body: dict[str, Any]) -> bool:
@@ -165,7 +187,9 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
             token=page_token(request),
             keep=there,
         )
-        return paged_documents(request, page, lambda body: _shown(plane, body))
+        return paged_documents(
+            request, page, lambda body: in_version(request, _shown(plane, body), *_PREVIEWS)
+        )
 
     async def put(request: web.Request) -> web.Response:
         return await _put(plane, request)
@@ -183,7 +207,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
 
 async def _put(plane: Plane, request: web.Request) -> web.Response:
     name = request.match_info["compute"]
-    body = await json_body(request)
+    body = await typed_body(request, "workspaces/computes")
     properties, cluster = _checked(name, body)
     before, now = find(plane, name), plane.clock.now()
     if before is not None and before["cluster"]["vmSize"] != cluster["vmSize"]:
@@ -207,18 +231,31 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         "fails": fails,
     }
     plane.store.put(KIND, compute_id(plane, name), stored)
-    shown = _shown(plane, stored)
-    shown["properties"]["provisioningState"] = "Creating"
-    seconds = plane.timetable.compute_create
-    return answer(shown, 201, _operation(plane, request, seconds, fails))
+    headers = _operation(plane, request, plane.timetable.compute_create, fails)
+    shown = _just_put(plane, stored, new=before is None)
+    return answer(in_version(request, shown, *_PREVIEWS), 201, headers)
+
+
+def _just_put(plane: Plane, body: dict[str, Any], *, new: bool) -> dict[str, Any]:
+    """What the PUT answers: `Creating` even of a cluster that exists; of a new one less is known."""
+    shown = _shown(plane, body)
+    properties = shown["properties"]
+    properties |= {
+        "provisioningState": "Creating",
+        "provisioningErrors": None,
+        "properties": _shown_cluster(body, settled=False),
+    }
+    if new:
+        del properties["computeLocation"]
+        properties["provisioningWarnings"] = None
+        shown["tags"] = shown["tags"] or None
+    return shown
 
 
 def _operation(
-    plane: Plane, request: web.Request, seconds: float, error: dict[str, str] | None = None
+    plane: Plane, request: web.Request, seconds: float, error: dict[str, Any] | None = None
 ) -> dict[str, str]:
-    name, headers = operations.begin(
-        plane, request, flavour="computeOperationsStatus", seconds=seconds
-    )
+    name, headers = operations.begin(plane, request, of="compute", seconds=seconds)
     if error:
         operations.fail_in_time(plane, name, error)
     return headers

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
-from local.azureml.storage import Storage
+from local.azureml.identity import PRINCIPAL, authored
+from local.azureml.storage import Storage, account_sas
 from local.azureml.wire import (
     PROVIDER,
     WORKSPACE,
@@ -22,10 +24,10 @@ from local.azureml.wire import (
     NotEmulated,
     answer,
     empty,
-    json_body,
     page_size,
     page_token,
     paged_documents,
+    put_answer,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +41,13 @@ DEFAULT_CONTAINER = "azureml-blobstore"
 ARTIFACTS = "workspaceartifactstore"
 ARTIFACTS_CONTAINER = "azureml"
 _NAME = re.compile(r"^[a-zA-Z0-9_]{1,255}$")
+_AS_GIVEN = (
+    "subscriptionId",
+    "resourceGroup",
+    "endpoint",
+    "protocol",
+    "serviceDataAccessAuthIdentity",
+)
 
 
 def storage(plane: Plane) -> Storage:
@@ -102,8 +111,22 @@ def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
             "serviceDataAccessAuthIdentity": (
                 "WorkspaceSystemAssignedIdentity" if default else "None"
             ),
+            **body.get("given", {}),
         },
-        "systemData": {"createdAt": body["created_at"], "createdByType": "Application"},
+        "systemData": _made(body),
+    }
+
+
+def _made(body: dict[str, Any]) -> dict[str, Any]:
+    """Who made it: a caller, or the workspace itself, which is not told as its maker."""
+    created = body["created_at"]
+    if not body.get("own"):
+        return authored(created, body.get("modified_at", created))
+    return {
+        "createdAt": created,
+        "lastModifiedAt": created,
+        "lastModifiedBy": PRINCIPAL,
+        "lastModifiedByType": "Application",
     }
 
 
@@ -148,7 +171,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         return empty(200)
 
     async def secrets(request: web.Request) -> web.Response:
-        found, asked = _found(plane, request), await json_body(request)
+        found, asked = _found(plane, request), await typed_body(request, "SecretExpiry")
         shown = _secrets(plane, found, asked)
         if found.get("own"):  # as on Azure, a workspace's own container is always there
             await asyncio.to_thread(storage(plane).container, found["container"])
@@ -165,7 +188,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
 
 async def _put(plane: Plane, request: web.Request) -> web.Response:
     name = request.match_info["datastore"]
-    properties = (await json_body(request)).get("properties") or {}
+    properties = (await typed_body(request, "workspaces/datastores"))["properties"]
     if properties.get("datastoreType") != "AzureBlob":
         raise NotEmulated(f"a datastore of type {properties.get('datastoreType')!r}")
     if not _NAME.match(name):
@@ -190,21 +213,31 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         "secrets": credentials.get("secrets"),
         "description": properties.get("description"),
         "tags": properties.get("tags") or {},
+        "given": {key: properties[key] for key in _AS_GIVEN if properties.get(key) is not None},
         "created_at": before["created_at"] if before else iso(plane.clock.now()),
+        "modified_at": iso(plane.clock.now()),
     }
     plane.store.put(KIND, datastore_id(plane, name), body)
-    return answer(_shown(plane, body), 200 if before else 201)
+    return put_answer(request, _shown(plane, body), new=before is None)
 
 
 def _secrets(plane: Plane, body: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     """What `listSecrets` answers: a signature if one that expires is asked for, else the key."""
-    kind = body["credentials"]
+    kind, own = body["credentials"], storage(plane)
     if kind == "None":
         raise ArmError(400, "UserError", "No secrets for credentials of type None.")
-    if not body.get("own"):
-        return dict(body["secrets"] or {})
-    store = storage(plane)
-    if asked.get("expirableSecret"):
-        hours = int(asked.get("expireAfterHours") or 1)
-        return {"secretsType": "Sas", "sasToken": store.account_sas(hours)}
-    return {"secretsType": "AccountKey", "key": store.account.key}
+    kept = body.get("secrets") or {"secretsType": "AccountKey", "key": own.account.key}
+    if kind == "Sas" or not asked.get("expirableSecret"):
+        return dict(kept)
+    hours = asked.get("expireAfterHours") or 1
+    signature = own.account_sas(hours) if body.get("own") else _signature(body, hours)
+    return {"secretsType": "Sas", "sasToken": signature}
+
+
+def _signature(body: dict[str, Any], hours: int) -> str:
+    """A signature with the key that a caller gave for an account of their own."""
+    try:
+        return account_sas(body["account"], body["secrets"].get("key") or "", hours)
+    except ValueError:
+        text = f"The account key of datastore {body['name']} is not base64."
+        raise ArmError(400, "UserError", text) from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from local.azureml import (
+    deployment_logs,
     deployment_settings,
     endpoints,
     identity,
@@ -18,6 +19,7 @@ from local.azureml import (
     quota,
     sizes,
 )
+from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.online_rules import busy, invalid, missing, name_problems, refuse
 from local.azureml.transitions import atomically
@@ -27,7 +29,6 @@ from local.azureml.wire import (
     NotEmulated,
     answer,
     empty,
-    json_body,
     page_size,
     page_token,
     paged,
@@ -36,17 +37,16 @@ from local.azureml.wire import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from local.azureml.deployment_settings import Deployment
     from local.azureml.plane import Plane
 
     Body = dict[str, Any]
 
+TYPE = "workspaces/onlineEndpoints/deployments"
 KIND = endpoints.DEPLOYMENT
 ALL = f"{endpoints.ONE}/deployments"
 ONE = f"{ALL}/{{deployment}}"
-MOST_LOG_LINES = 5000
 
 lifespan = provisioning.lifespan
 
@@ -94,7 +94,7 @@ def shown(body: Body) -> Body:
             **properties,
             "properties": {
                 **properties["properties"],
-                "AzureAsyncOperationUri": body.get("operation_address"),
+                operations.ADDRESS: body.get("operation_address"),
             },
             "environmentVariables": variables,
             "provisioningState": body["state"],
@@ -107,7 +107,7 @@ def shown(body: Body) -> Body:
         "tags": body["tags"],
         "location": body["location"],
         "kind": "Managed",
-        "identity": body["identity"],
+        **({"identity": body["identity"]} if body["identity"] else {}),
         "sku": {"name": "Default", "tier": "Standard", "capacity": body["instances"]},
     }
 
@@ -148,7 +148,8 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         return paged(request, [_sku(_get(plane, request))], None)
 
     async def get_logs(request: web.Request) -> web.Response:
-        return await _logs(plane, request)
+        given = await typed_body(request, "DeploymentLogsRequest")
+        return answer(deployment_logs.read(plane, _get(plane, request), given))
 
     return [
         web.get(ALL, listed),
@@ -188,7 +189,7 @@ def _cores_in_use(plane: Plane) -> dict[str, int]:
 
 async def _put(plane: Plane, request: web.Request) -> web.Response:
     endpoint_name, name = request.match_info["endpoint"], request.match_info["deployment"]
-    given = await json_body(request)
+    given = await typed_body(request, TYPE)
     properties = deployment_settings.with_defaults(dict(given.get("properties") or {}))
     capacity = (given.get("sku") or {}).get("capacity")
     before = find(plane, endpoint_name, name)
@@ -212,7 +213,14 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         "created_at": before["created_at"] if before else now,
     }
     headers = _begin(plane, request, body, "Updating" if before else "Creating")
-    return answer(shown(body), 200 if before else 201, headers)
+    return answer(_just_put(body) if before else shown(body), 201, headers)
+
+
+def _just_put(body: Body) -> Body:
+    """What a PUT of a deployment that exists answers: not yet all of it (recorded 2025-02-27)."""
+    now = shown(body)
+    now["properties"] |= {"provisioningState": "Creating", "instanceType": None}
+    return {**now, "systemData": {"lastModifiedAt": body["modified_at"]}}
 
 
 def _check_parent(plane: Plane, endpoint: str, name: str) -> Body:
@@ -296,11 +304,12 @@ def _begin(plane: Plane, request: web.Request, body: Body, state: str) -> dict[s
     provisioning.fleet(plane)  # while the server starts, this refuses
     now = plane.clock.now()
     with atomically(plane.store):
-        operation, headers = operations.begin(plane, request, location=body["id"])
+        lasts = body["id"] if state != "Deleting" else None
+        operation, headers = operations.begin(plane, request, of="deployment", location=lasts)
         body |= {
             "state": state,
             "operation": operation,
-            "operation_address": headers["Azure-AsyncOperation"],
+            "operation_address": headers[operations.HEADER],
             "ends": iso(now + timedelta(seconds=seconds)),
             "modified_at": iso(now),
         }
@@ -312,7 +321,7 @@ def _begin(plane: Plane, request: web.Request, body: Body, state: str) -> dict[s
 async def _patch(plane: Plane, request: web.Request) -> web.Response:
     """`tags` and `sku.capacity`: all that a PATCH of a deployment may change."""
     body = _get(plane, request)
-    given = await json_body(request)
+    given = await typed_body(request, TYPE, partial=True)
     if other := sorted(set(given) - {"tags", "sku"}):
         raise NotEmulated(f"PATCH of a deployment's {', '.join(other)}")
     endpoint = endpoints.get(plane, body["endpoint"])
@@ -342,41 +351,4 @@ def _delete(plane: Plane, request: web.Request) -> web.Response:
             f"Deployment '{body['name']}' cannot be deleted while it has traffic ({share} %). Set "
             "its traffic to 0 first."
         )
-    return empty(202, _begin(plane, request, body, "Deleting"))
-
-
-# Logs ---------------------------------------------------------------------------------------
-
-
-async def _logs(plane: Plane, request: web.Request) -> web.Response:
-    body = _get(plane, request)
-    given = await json_body(request)
-    kind, tail = given.get("containerType") or "InferenceServer", given.get("tail")
-    files = {
-        "InferenceServer": provisioning.SERVER_LOG,
-        "StorageInitializer": provisioning.STORAGE_LOG,
-    }
-    if kind not in files:
-        raise NotEmulated(f"logs of container type {kind!r}")
-    if tail is not None and (type(tail) is not int or tail < 1):
-        raise ArmError(400, "UserError", f"tail must be a positive number: {tail!r}.")
-    lines = min(tail or MOST_LOG_LINES, MOST_LOG_LINES)
-    content = last_lines(provisioning.logs(plane, body) / files[kind], lines)
-    return answer({"content": content})
-
-
-def last_lines(log: Path, number: int) -> str:
-    """The last lines of a file, read from its end; empty when there is no file."""
-    try:
-        with log.open("rb") as stream:
-            position, chunks, breaks = stream.seek(0, 2), list[bytes](), 0
-            while position > 0 and breaks <= number:
-                step = min(position, 64 * 1024)
-                position = stream.seek(position - step)
-                chunk = stream.read(step)
-                chunks.append(chunk)
-                breaks += chunk.count(b"\n")
-    except FileNotFoundError:
-        return ""
-    text = b"".join(reversed(chunks)).decode(errors="replace")
-    return "".join(text.splitlines(keepends=True)[-number:])
+    return answer(None, 202, _begin(plane, request, body, "Deleting"))

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from local.azureml import endpoint_keys, identity, operations, quota
+from local.azureml import endpoint_keys, endpoint_names, identity, operations, quota
+from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
-from local.azureml.faults import PREFIX
+from local.azureml.endpoint_filters import wanted
 from local.azureml.online_rules import (
     busy,
     invalid,
@@ -33,22 +34,21 @@ from local.azureml.wire import (
     answer,
     empty,
     json_body,
-    open_to_all,
     page_size,
     page_token,
     paged_documents,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from local.azureml.plane import Plane
 
     Body = dict[str, Any]
 
+TYPE = "workspaces/onlineEndpoints"
 KIND = "online-endpoint"
 DEPLOYMENT = "online-deployment"
-TAKEN = "online-endpoint-name-elsewhere"
 ONE = f"{WORKSPACE}/onlineEndpoints/{{endpoint}}"
 _AUTH_MODES = ("Key", "AMLToken", "AADToken")
 
@@ -63,7 +63,8 @@ def find(plane: Plane, name: str) -> Body | None:
 
     Its keys: `id`, `name`, `location`, `tags`, `identity`, `properties` as sent, `state` (the
     provisioning state), `made` (whether creation has ended), `live_traffic` (the split in effect),
-    `operation`, `ends` (of the change under way), `created_at`, `modified_at`.
+    `operation`, `ends` (of the change under way), `operation_address` (of the last change),
+    `created_at`, `modified_at`.
     """
     found = plane.store.get(KIND, endpoint_id(plane, name))
     return found.body if found else None
@@ -97,6 +98,7 @@ def shown(plane: Plane, body: Body) -> Body:
             "properties": {
                 **(properties.get("properties") or {}),
                 "azureml.onlineendpointid": body["id"].lower(),
+                operations.ADDRESS: body.get("operation_address"),
             },
             "scoringUri": f"{base}/score" if made else None,
             "swaggerUri": f"{base}/swagger.json" if made else None,
@@ -157,25 +159,8 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         web.post(f"{ONE}/listKeys", list_keys),
         web.post(f"{ONE}/regenerateKeys", regenerate),
         web.post(f"{ONE}/token", token),
-        *_control_routes(plane),
+        *endpoint_names.routes(plane),
     ]
-
-
-def _control_routes(plane: Plane) -> Iterable[web.RouteDef]:
-    """`/_emulator/endpoint-names/{name}`: names that somebody else in the region has."""
-
-    @open_to_all
-    async def take(request: web.Request) -> web.Response:
-        plane.store.put(TAKEN, request.match_info["name"], {})
-        return empty(204)
-
-    @open_to_all
-    async def free(request: web.Request) -> web.Response:
-        plane.store.delete(TAKEN, request.match_info["name"])
-        return empty(204)
-
-    path = f"{PREFIX}endpoint-names/{{name}}"
-    return [web.put(path, take), web.delete(path, free)]
 
 
 @contextlib.asynccontextmanager
@@ -203,36 +188,9 @@ def _list(plane: Plane, request: web.Request) -> web.Response:
         limit=page_size(request, 30),
         token=page_token(request),
         newest_first=True,
-        keep=_wanted(request),
+        keep=wanted(request),
     )
     return paged_documents(request, page, lambda body: shown(plane, body))
-
-
-def _wanted(request: web.Request) -> Callable[[Body], bool]:
-    """What `name`, `tags` and `properties` of the query keep."""
-    name = request.query.get("name", "").lower()
-    tags = _pairs(request.query.get("tags", ""))
-    properties = _pairs(request.query.get("properties", ""))
-
-    def keep(body: Body) -> bool:
-        own = body["properties"].get("properties") or {}
-        return (
-            (not name or body["name"].lower() == name)
-            and _matches(tags, body["tags"])
-            and _matches(properties, own)
-        )
-
-    return keep
-
-
-def _pairs(text: str) -> dict[str, str | None]:
-    """`a=1,b` as `{"a": "1", "b": None}`."""
-    parts = [each.partition("=") for each in text.split(",") if each]
-    return {key: value if equals else None for key, equals, value in parts}
-
-
-def _matches(wanted: dict[str, str | None], given: dict[str, Any]) -> bool:
-    return all(key in given and value in (None, str(given[key])) for key, value in wanted.items())
 
 
 # Making and changing ------------------------------------------------------------------------
@@ -240,7 +198,7 @@ def _matches(wanted: dict[str, str | None], given: dict[str, Any]) -> bool:
 
 async def _put(plane: Plane, request: web.Request) -> web.Response:
     name = request.match_info["endpoint"]
-    given = await json_body(request)
+    given = await typed_body(request, TYPE)
     properties = dict(given.get("properties") or {})
     before = find(plane, name)
     _check(plane, name, properties, before)
@@ -264,7 +222,7 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         if before is None:
             endpoint_keys.write(plane, body["id"], properties.get("keys") or {})
     _begin_waiting(plane, body)
-    return answer(shown(plane, body), 200 if before else 201, headers)
+    return answer(shown(plane, body), 201, headers)
 
 
 def _check(plane: Plane, name: str, properties: Body, before: Body | None) -> None:
@@ -298,7 +256,7 @@ def _check(plane: Plane, name: str, properties: Body, before: Body | None) -> No
 
 def _new_name_problems(plane: Plane, name: str) -> list[str]:
     said = name_problems("endpoint", name)
-    if plane.store.get(TAKEN, name) is not None:
+    if endpoint_names.taken(plane, name):
         said.append(
             "There is already an endpoint with this name, Endpoint name needs to be unique within "
             "a region. Try some other name."
@@ -335,7 +293,7 @@ def _identity(given: Body | None) -> Body:
 async def _patch(plane: Plane, request: web.Request) -> web.Response:
     """`tags` and `identity`: all that a PATCH of an endpoint may change."""
     body = get(plane, request.match_info["endpoint"])
-    given = await json_body(request)
+    given = await typed_body(request, TYPE, partial=True)
     if body["operation"]:
         raise busy("endpoint", body["name"], body["state"])
     if other := sorted(set(given) - {"tags", "identity"}):
@@ -351,8 +309,9 @@ async def _patch(plane: Plane, request: web.Request) -> web.Response:
 
 def _begin(plane: Plane, request: web.Request, body: Body, seconds: float) -> dict[str, str]:
     """Write the endpoint with its operation; returns the headers of the answer."""
-    operation, headers = operations.begin(plane, request, location=body["id"])
-    body["operation"] = operation
+    lasts = body["id"] if body["state"] != "Deleting" else None
+    operation, headers = operations.begin(plane, request, location=lasts)
+    body |= {"operation": operation, "operation_address": headers[operations.HEADER]}
     body["ends"] = iso(plane.clock.now() + timedelta(seconds=seconds))
     plane.store.put(KIND, body["id"], body)
     return headers
@@ -407,7 +366,7 @@ def _delete(plane: Plane, request: web.Request) -> web.Response:
     with atomically(plane.store):
         headers = _begin(plane, request, body, plane.timetable.endpoint_delete)
     _begin_waiting(plane, body)
-    return empty(202, headers)
+    return answer(None, 202, headers)
 
 
 # Keys and tokens ----------------------------------------------------------------------------

@@ -27,6 +27,23 @@ AML_RESOURCE = "https://ml.azure.com"
 LIFETIME_SECONDS = 24 * 3600
 
 
+def authored(created: str, modified: str) -> dict[str, str]:
+    """`systemData` of what a caller made; there is one caller.
+
+    Args:
+        created: When it was made, in ISO 8601.
+        modified: When it was last changed.
+    """
+    return {
+        "createdAt": created,
+        "createdBy": PRINCIPAL,
+        "createdByType": "User",
+        "lastModifiedAt": modified,
+        "lastModifiedBy": PRINCIPAL,
+        "lastModifiedByType": "User",
+    }
+
+
 def _secret(plane: Plane, name: str) -> str:
     """A secret of this state folder, drawn at first use."""
     found = plane.store.get("secret", name)

@@ -30,6 +30,19 @@ STEPS: Final = (
     "model_converter",
 )
 
+PREVIEWS: Final = (
+    "secretsConfiguration",
+    "inputs.*.pathOnCompute",
+    "outputs.*.assetVersion",
+    "outputs.*.pathOnCompute",
+    "outputs.*.autoDeleteSetting",
+    "autologgerSettings",
+    "resources.maxInstanceCount",
+    "resources.locations",
+    "queueSettings.priority",
+)
+"""What only preview versions of the API show of a job."""
+
 Job = dict[str, Any]
 
 
@@ -102,13 +115,24 @@ def run_properties(job: Job) -> dict[str, str]:
         "runSource": "MFE",
         "runType": "HTTP",
         "azureml.parameters": "{}",
-        "azureml.continue_on_step_failure": "True",
+        "azureml.continue_on_step_failure": str(_goes_on(job["settings"])),
         "azureml.continue_on_failed_optional_input": "True",
+        **_default_compute(job),
         "azureml.enforceRerun": str(bool(job["settings"].get("force_rerun"))),
         "azureml.defaultDataStoreName": "workspaceblobstore",
         "azureml.pipelineComponent": "pipelinerun",
     }
     return {**job["properties"], **(own if job["status"] != "NotStarted" else {})}
+
+
+def _default_compute(job: Job) -> dict[str, str]:
+    compute = job["sent"].get("computeId")
+    return {"azureml.defaultComputeName": compute.rsplit("/", 1)[-1]} if compute else {}
+
+
+def _goes_on(settings: dict[str, Any]) -> bool:
+    """Whether the other steps go on when one fails, which they do unless told otherwise."""
+    return settings.get("continue_on_step_failure", True) is not False
 
 
 def root_run(plane: Plane, job: Job) -> dict[str, Any]:
@@ -178,7 +202,7 @@ def shown(plane: Plane, job: Job) -> dict[str, Any]:
             "jobType": "Pipeline",
             "settings": job["settings"],
             "jobs": sent.get("jobs") or {},
-            "inputs": sent.get("inputs") or None,
+            "inputs": shown_inputs(sent.get("inputs") or {}) or None,
             "outputs": {name: _output(plane, job, name) for name in job["outputs"]},
             "sourceJobId": None,
         },
@@ -200,6 +224,18 @@ def _service(name: str, endpoint: str) -> dict[str, Any]:
         "properties": None,
         "nodes": None,
     }
+
+
+def shown_inputs(given: dict[str, Any]) -> dict[str, Any]:
+    """A job's inputs with every field that the service shows of their kind."""
+    return {name: _input(each) for name, each in given.items()}
+
+
+def _input(given: dict[str, Any]) -> dict[str, Any]:
+    usual = {"description": None}
+    if given["jobInputType"] != "literal":
+        usual |= {"uri": None, "mode": None, "pathOnCompute": None}
+    return {**usual, **given}
 
 
 def _output(plane: Plane, job: Job, name: str) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from local.azureml import events, job_documents, job_runner
+from local.azureml.api_versions import in_version
+from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.job_checks import check_job
 from local.azureml.wire import (
@@ -15,11 +17,10 @@ from local.azureml.wire import (
     NotEmulated,
     answer,
     empty,
-    json_body,
-    origin,
     page_size,
     page_token,
     paged_documents,
+    put_answer,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
     one = f"{WORKSPACE}/jobs/{{job}}"
 
     async def get(request: web.Request) -> web.Response:
-        return answer(job_documents.shown(plane, require(plane, request.match_info["job"])))
+        return answer(_shown(plane, request, require(plane, request.match_info["job"])))
 
     async def listed(request: web.Request) -> web.Response:
         page = plane.store.list(
@@ -52,7 +53,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
             newest_first=True,
             keep=_wanted(request),
         )
-        return paged_documents(request, page, lambda job: job_documents.shown(plane, job))
+        return paged_documents(request, page, lambda job: _shown(plane, request, job))
 
     async def put(request: web.Request) -> web.Response:
         return await _put(plane, request)
@@ -80,6 +81,10 @@ def require(plane: Plane, name: str) -> Job:
     return found
 
 
+def _shown(plane: Plane, request: web.Request, job: Job) -> dict[str, Any]:
+    return in_version(request, job_documents.shown(plane, job), *job_documents.PREVIEWS)
+
+
 def _wanted(request: web.Request) -> Callable[[Job], bool]:
     unknown = sorted(set(request.query) - _FILTERS)
     if unknown:
@@ -100,10 +105,10 @@ def _wanted(request: web.Request) -> Callable[[Job], bool]:
 
 async def _put(plane: Plane, request: web.Request) -> web.Response:
     name = request.match_info["job"]
-    sent = (await json_body(request)).get("properties") or {}
+    sent = (await typed_body(request, "workspaces/jobs"))["properties"]
     before = job_documents.find(plane, name)
     if before is not None:
-        return _update(plane, before, sent)
+        return _update(plane, request, before, sent)
     checked = check_job(plane, name, sent)
     now = iso(plane.clock.now())
     job: Job = {
@@ -140,16 +145,20 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         events.queue_run(plane, job_documents.root_run(plane, job))
     events.wake(plane)
     job_runner.start(plane, name)
-    location = f"{origin(request)}{request.path_qs}"
-    return answer(job_documents.shown(plane, job), 201, {"Location": location})
+    return put_answer(request, _shown(plane, request, job), new=True)
 
 
-def _update(plane: Plane, job: Job, sent: Mapping[str, Any]) -> web.Response:
-    """A PUT of a job that exists: its labels may change, what it runs may not."""
+def _update(plane: Plane, request: web.Request, job: Job, sent: Mapping[str, Any]) -> web.Response:
+    """A PUT of a job that exists: its labels may change, what it runs may not.
+
+    A client may send what it sent at first, or what it was shown.
+    """
+    shown = job_documents.shown(plane, job)["properties"]
     changed = [
         key[0].upper() + key[1:]
         for key in _FIXED
-        if key in sent and (sent.get(key) or None) != (job["sent"].get(key) or None)
+        if key in sent
+        and _told(sent[key]) not in (_told(job["sent"].get(key)), _told(shown.get(key)))
     ]
     if changed:
         raise ArmError(
@@ -162,7 +171,15 @@ def _update(plane: Plane, job: Job, sent: Mapping[str, Any]) -> web.Response:
             details=(ArmError(400, "Immutable", "JobPropertyImmutable"),),
         )
     relabel(plane, job, sent)
-    return answer(job_documents.shown(plane, job), 200)
+    return answer(_shown(plane, request, job))
+
+
+def _told(value: Any) -> Any:
+    """A value without the nulls and the empty objects, which say nothing."""
+    if isinstance(value, dict):
+        kept = {key: told for key, each in value.items() if (told := _told(each)) is not None}
+        return kept or None
+    return value
 
 
 def relabel(plane: Plane, job: Job, sent: Mapping[str, Any]) -> None:

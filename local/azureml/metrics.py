@@ -15,6 +15,7 @@ import jwt
 from aiohttp import web
 
 from local.azureml import endpoints, identity
+from local.azureml.api_versions import check_api_version
 from local.azureml.clock import Pace, iso
 from local.azureml.faults import PREFIX
 from local.azureml.metric_query import (
@@ -31,7 +32,6 @@ from local.azureml.wire import (
     ArmError,
     NotEmulated,
     answer,
-    check_api_version,
     json_body,
     open_to_all,
 )

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from local.azureml.api_versions import in_version
+from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.datastores import DEFAULT
-from local.azureml.identity import PRINCIPAL
+from local.azureml.identity import authored
 from local.azureml.wire import (
     PROVIDER,
     WORKSPACE,
@@ -17,11 +19,11 @@ from local.azureml.wire import (
     answer,
     check_order,
     empty,
-    json_body,
     not_found,
     page_size,
     page_token,
     paged_documents,
+    put_answer,
     wanted_view,
 )
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from local.azureml.plane import Plane
 
+_PREVIEWS = ("autoDeleteSetting", "intellectualProperty")
 CONTAINER = "model"
 VERSION = "model-version"
 _NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,254}$")
@@ -91,7 +94,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         return _list_versions(plane, request)
 
     async def version(request: web.Request) -> web.Response:
-        return answer(_version(plane, request))
+        return answer(in_version(request, _version(plane, request), *_PREVIEWS))
 
     async def put(request: web.Request) -> web.Response:
         return await _put_version(plane, request)
@@ -147,22 +150,23 @@ def _list_versions(plane: Plane, request: web.Request) -> web.Response:
         newest_first=True,
         keep=keep,
     )
-    return paged_documents(request, page, lambda body: body)
+    return paged_documents(request, page, lambda body: in_version(request, body, *_PREVIEWS))
 
 
 async def _put_container(plane: Plane, request: web.Request) -> web.Response:
     name = request.match_info["model"]
-    given = (await json_body(request)).get("properties") or {}
+    given = (await typed_body(request, "workspaces/models"))["properties"]
     before = plane.store.get(CONTAINER, model_id(plane, name))
     body = before.body if before else _new_container(plane, name)
     for key in ("description", "tags", "properties", "isArchived"):
         if given.get(key) is not None:
             body["properties"][key] = given[key]
     plane.store.put(CONTAINER, body["id"], body)
-    return answer(body, 200 if before else 201)
+    return put_answer(request, body, new=before is None)
 
 
 def _new_container(plane: Plane, name: str) -> dict[str, Any]:
+    now = iso(plane.clock.now())
     return {
         "id": model_id(plane, name),
         "name": name,
@@ -176,28 +180,16 @@ def _new_container(plane: Plane, name: str) -> dict[str, Any]:
             "nextVersion": "1",
             "provisioningState": "Succeeded",
         },
-        "systemData": _made(plane),
-    }
-
-
-def _made(plane: Plane) -> dict[str, Any]:
-    now = iso(plane.clock.now())
-    return {
-        "createdAt": now,
-        "createdBy": PRINCIPAL,
-        "createdByType": "User",
-        "lastModifiedAt": now,
-        "lastModifiedBy": PRINCIPAL,
-        "lastModifiedByType": "User",
+        "systemData": authored(now, now),
     }
 
 
 async def _put_version(plane: Plane, request: web.Request) -> web.Response:
     name, number = request.match_info["model"], request.match_info["version"]
-    given = (await json_body(request)).get("properties") or {}
+    given = (await typed_body(request, "workspaces/models/versions"))["properties"]
     uri, job = _checked(plane, name, number, given)
     identity = version_id(plane, name, number)
-    before = plane.store.get(VERSION, identity)
+    before, now = plane.store.get(VERSION, identity), iso(plane.clock.now())
     if before and before.body["properties"]["modelUri"] != uri:
         raise ArmError(400, "UserError", "Asset paths cannot be updated.")
     body: dict[str, Any] = {
@@ -216,17 +208,16 @@ async def _put_version(plane: Plane, request: web.Request) -> web.Response:
             "modelUri": uri,
             "jobName": job or given.get("jobName"),
             "provisioningState": "Succeeded",
-            "stage": given.get("stage") or "Development",
+            "stage": given.get("stage")
+            or ("Logged" if given.get("isAnonymous") else "Development"),
             "intellectualProperty": None,
         },
-        "systemData": _made(plane),
+        "systemData": authored(before.body["systemData"]["createdAt"] if before else now, now),
     }
-    if before:
-        body["systemData"]["createdAt"] = before.body["systemData"]["createdAt"]
     plane.store.put(VERSION, identity, body)
     if not before:
         _count_version(plane, name, number)
-    return answer(body, 200 if before else 201)
+    return put_answer(request, in_version(request, body, *_PREVIEWS), new=before is None)
 
 
 def _count_version(plane: Plane, name: str, number: str) -> None:

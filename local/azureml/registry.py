@@ -78,15 +78,13 @@ def _find(kind: str, rows: Iterable[dict[str, Any]], wanted: str) -> dict[str, A
 
 
 def _version(kind: str, row: dict[str, Any]) -> dict[str, Any]:
-    """A version as the registry shows it."""
+    """A version as a list shows it; its `name` is the version."""
     properties: dict[str, Any] = {
         "description": row.get("description"),
         "tags": row.get("tags", {}),
         "properties": row.get("properties", {}),
         "isArchived": row.get("isArchived", False),
         "isAnonymous": False,
-        "provisioningState": "Succeeded",
-        "stage": None,
     }
     identity = asset_id(kind, row["name"], row["version"])
     if kind == "models":
@@ -101,11 +99,15 @@ def _version(kind: str, row: dict[str, Any]) -> dict[str, Any]:
         }
     else:
         shape = ("name", "version", "display_name", "description", "inputs", "outputs", "jobs")
-        properties["componentSpec"] = {"type": "pipeline", **{key: row[key] for key in shape}}
+        properties |= {
+            "componentSpec": {"type": "pipeline", **{key: row[key] for key in shape}},
+            "provisioningState": "Succeeded",
+            "stage": None,
+        }
     return {
         "id": identity,
         "name": row["version"],
-        "type": f"{PROVIDER}/registries/{kind}/versions",
+        "type": kind,
         "properties": properties,
         "systemData": {
             "createdAt": row["createdAt"],
@@ -115,13 +117,19 @@ def _version(kind: str, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _one(kind: str, row: dict[str, Any]) -> dict[str, Any]:
+    """A version asked for by itself; a model's `name` is the model's then."""
+    shown = _version(kind, row)
+    return {**shown, "name": row["name"]} if kind == "models" else shown
+
+
 def _container(kind: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """A container as the registry shows it; `rows` are its versions, newest first."""
     name = rows[0]["name"]
     return {
         "id": f"azureml://registries/{REGISTRY}/{kind}/{name}",
         "name": name,
-        "type": f"{PROVIDER}/registries/{kind}",
+        "type": kind,
         "properties": {
             "description": rows[0].get("description"),
             "tags": {},
@@ -186,7 +194,7 @@ def _kind_routes(plane: Plane, kind: str) -> list[web.RouteDef]:
         wanted = request.match_info["version"]
         for row in _rows(plane, request, kind):
             if row["version"] == wanted:
-                return answer(_version(kind, row))
+                return answer(_one(kind, row))
         name, what = request.match_info["name"], kind[:-1].capitalize()
         raise not_found(f"{what}NotFound", f"{what} {name} (version: {wanted}) not found.")
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 from aiohttp import web
 
 from local.azureml import identity
+from local.azureml.api_versions import check_api_version
 from local.azureml.clock import Clock
 from local.azureml.faults import Faults
 from local.azureml.plane import Plane, Settings
@@ -28,7 +29,6 @@ from local.azureml.state import Store
 from local.azureml.wire import (
     ArmError,
     NotEmulated,
-    check_api_version,
     error_response,
     is_open,
 )

@@ -88,28 +88,8 @@ class Storage:
         return client
 
     def account_sas(self, hours: int = 1) -> str:
-        """A signature over blobs and containers of the account, with a question mark in front.
-
-        The permissions are those that the real `listSecrets` gives: `srt=co`, `sp=rcuwdl`.
-        """
-        from azure.storage.blob import (
-            AccountSasPermissions,
-            ResourceTypes,
-            generate_account_sas,
-        )
-
-        now = datetime.now(UTC)
-        token = generate_account_sas(
-            account_name=self.account.name,
-            account_key=self.account.key,
-            resource_types=ResourceTypes(container=True, object=True),
-            permission=AccountSasPermissions(
-                read=True, create=True, update=True, write=True, delete=True, list=True
-            ),
-            start=now - timedelta(minutes=5),
-            expiry=now + timedelta(hours=hours),
-        )
-        return f"?{token}"
+        """A signature over blobs and containers of this account; see `account_sas`."""
+        return account_sas(self.account.name, self.account.key, hours)
 
     def read_url(self, container: str, blob: str, hours: int = 1) -> str:
         """An address of one blob that anybody can read for a while."""
@@ -170,6 +150,27 @@ class Storage:
         """Put one file at `name`."""
         with file.open("rb") as stream:
             self.container(container).upload_blob(name, stream, overwrite=True)
+
+
+def account_sas(account: str, key: str, hours: int = 1) -> str:
+    """A signature over blobs and containers of an account, with a question mark in front.
+
+    The permissions are those that the real `listSecrets` gives: `srt=co`, `sp=rcuwdl`.
+    """
+    from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+
+    now = datetime.now(UTC)
+    token = generate_account_sas(
+        account_name=account,
+        account_key=key,
+        resource_types=ResourceTypes(container=True, object=True),
+        permission=AccountSasPermissions(
+            read=True, create=True, update=True, write=True, delete=True, list=True
+        ),
+        start=now - timedelta(minutes=5),
+        expiry=now + timedelta(hours=hours),
+    )
+    return f"?{token}"
 
 
 def _fetch(client: ContainerClient, name: str, target: Path) -> Path:

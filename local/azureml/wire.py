@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
 import secrets
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -133,31 +132,6 @@ def is_open(handler: object) -> bool:
     return bool(getattr(handler, "open_to_all", False))
 
 
-_API_VERSION = re.compile(r"^\d{4}-\d{2}-\d{2}(-[a-z]+)?$")
-
-
-def check_api_version(request: web.Request) -> None:
-    """Hold an ARM request to a well-formed `api-version`.
-
-    Raises:
-        ArmError: It is missing or malformed, as ARM says it.
-    """
-    version = request.query.get("api-version")
-    if not version:
-        raise ArmError(
-            400,
-            "MissingApiVersionParameter",
-            "The api-version query parameter (?api-version=) is required for all requests.",
-        )
-    if not _API_VERSION.match(version):
-        raise ArmError(
-            400,
-            "InvalidApiVersionParameter",
-            f"The api-version '{version}' is invalid. The supported versions are dates such as "
-            "'2024-10-01-preview'.",
-        )
-
-
 async def json_body(request: web.Request) -> dict[str, Any]:
     """The request's JSON object; an empty body is an empty object.
 
@@ -240,6 +214,13 @@ def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = Non
     return web.json_response(
         body, status=status, headers={"x-ms-response-type": "standard", **(headers or {})}
     )
+
+
+def put_answer(request: web.Request, body: Any, *, new: bool) -> web.Response:
+    """The answer to a PUT that is done at once: 201 with the resource's address, or 200."""
+    if not new:
+        return answer(body)
+    return answer(body, 201, {"Location": f"{origin(request)}{request.path_qs}"})
 
 
 def empty(status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

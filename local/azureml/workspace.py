@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from local.azureml import datastores, identity
+from local.azureml.clock import iso
 from local.azureml.wire import PROVIDER, WORKSPACE, answer, open_to_all
 
 if TYPE_CHECKING:
@@ -31,7 +33,12 @@ def shown(plane: Plane) -> dict[str, Any]:
         "kind": "Default",
         "sku": {"name": "Basic", "tier": "Basic"},
         "tags": {},
-        "identity": {"type": "SystemAssigned"},
+        "etag": None,
+        "identity": {
+            "type": "SystemAssigned",
+            "principalId": identity.PRINCIPAL,
+            "tenantId": identity.TENANT,
+        },
         "properties": {
             "friendlyName": names.workspace,
             "description": "",
@@ -41,11 +48,29 @@ def shown(plane: Plane) -> dict[str, Any]:
             "storageAccount": f"{group}/Microsoft.Storage/storageAccounts/devstoreaccount1",
             "keyVault": f"{group}/Microsoft.KeyVault/vaults/droptune",
             "applicationInsights": f"{group}/Microsoft.Insights/components/droptune",
+            "tenantId": identity.TENANT,
             "publicNetworkAccess": "Enabled",
             "hbiWorkspace": False,
+            "imageBuildCompute": None,
+            "managedNetwork": {"isolationMode": "Disabled"},
+            "notebookInfo": None,
+            "privateLinkCount": 0,
+            "serverlessComputeSettings": None,
+            "storageHnsEnabled": False,
+            "systemDatastoresAuthMode": "AccessKey",
+            "v1LegacyMode": False,
+            "enableDataIsolation": False,
             "provisioningState": "Succeeded",
         },
+        "systemData": _made(plane),
     }
+
+
+def _made(plane: Plane) -> dict[str, str]:
+    """When and by whom the workspace was made: with its default datastore."""
+    made = datastores.find(plane, datastores.DEFAULT)
+    at = made["created_at"] if made else iso(plane.clock.now())
+    return identity.authored(at, at)
 
 
 def routes(plane: Plane) -> Iterable[web.RouteDef]:
@@ -67,7 +92,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
                 "subscriptionId": name,
                 "displayName": "Droptune on this laptop",
                 "state": "Enabled",
-                "tenantId": "00000000-0000-0000-0000-000000000002",
+                "tenantId": identity.TENANT,
             }
         )
 

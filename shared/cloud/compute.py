@@ -9,14 +9,15 @@ from urllib.parse import quote
 
 from shared.cloud.arm import PROVIDER
 from shared.errors import Busy, Missing, Refused
+from shared.runs.machines import Allowance, Cluster, Priority, VmSize
 from shared.runs.naming import TAG
-from shared.runs.ports import Allowance, Cluster, Priority, Provisioning, VmSize
+from shared.runs.ports import Provisioning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from shared.cloud.arm import Arm, Place
-    from shared.runs.ports import ClusterRequest
+    from shared.runs.machines import ClusterRequest
 
 _PRIORITIES: Final = {Priority.DEDICATED: "Dedicated", Priority.LOW: "LowPriority"}
 _STATES: Final = {

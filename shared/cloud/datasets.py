@@ -134,11 +134,7 @@ class CloudPreparation:
         Raises:
             DataRejected: The rows are not fit to train on.
         """
-        options = Options(
-            percent=dataset.percent,
-            max_seq_length=max_seq_length,
-            max_dropped_fraction=dataset.max_dropped_fraction,
-        )
+        options = options_of(dataset, max_seq_length)
         sources = self._sources(dataset)
         beat()
         sink = self._sink(fingerprint(sources, options))
@@ -178,6 +174,23 @@ class CloudPreparation:
             split: [BlobSource(self._connection, path) for path in paths]
             for split, paths in _paths(dataset).items()
         }
+
+
+def options_of(dataset: Dataset, max_seq_length: int | None) -> Options:
+    """How the manifest wants its rows prepared."""
+    return Options(
+        shape=dataset.shape,
+        columns=dataset.columns,
+        system=dataset.system,
+        keep_columns=dataset.keep_columns,
+        percent=dataset.percent,
+        sampling=dataset.sampling,
+        max_seq_length=max_seq_length,
+        max_dropped_fraction=dataset.max_dropped_fraction,
+        validation_fraction=dataset.validation_fraction,
+        test_fraction=dataset.test_fraction,
+        seed=dataset.seed,
+    )
 
 
 def _paths(dataset: Dataset) -> Mapping[str, Sequence[str]]:

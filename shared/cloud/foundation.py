@@ -123,14 +123,16 @@ def described(registry: str, name: str, body: Mapping[str, Any]) -> FoundationMo
     properties = body.get("properties") or {}
     tags, own = properties.get("tags") or {}, properties.get("properties") or {}
     metadata = properties.get("systemMetadata") or {}
-    version = str(body["name"])
+    identity, version = str(body.get("id") or ""), str(body["name"])
+    if (
+        "/versions/" in identity
+    ):  # a listing gives the version as `name`, a single read the model's
+        version = identity.rpartition("/versions/")[2]
     whose = f"{name}:{version}"
     computes = _mapping(metadata.get("supportedComputes"))
     ends = _mapping(metadata.get("deprecation"))
     return FoundationModel(
-        id=str(
-            body.get("id") or f"azureml://registries/{registry}/models/{name}/versions/{version}"
-        ),
+        id=identity or f"azureml://registries/{registry}/models/{name}/versions/{version}",
         name=name,
         version=version,
         defaults=defaults_from(tags.get(DEFAULTS_TAG), whose),

@@ -21,7 +21,7 @@ from shared.runs.parameters import ASSETS
 from shared.runs.ports import Job, JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from shared.cloud.arm import Arm, Place
     from shared.runs.ports import JobRequest
@@ -148,23 +148,9 @@ class Jobs:
         return replace(job, waits=waits)
 
     def _waits(self, name: str) -> bool:
-        """Whether all that is left of the job waits for machines: steps, also those of pipelines in it."""
         doing = f"reading the steps of the job {name}"
         history = self._history(doing)
-        waiting, left, waits = [name], _MOST_RUNS_READ, False
-        while waiting and left:
-            left -= 1
-            for child in self._children(history, waiting.pop(0), doing):
-                status = str(child.get("status")).lower()
-                if status in _ENDED:
-                    continue
-                if str(child.get("runType")).lower() == _PIPELINE_RUN:
-                    waiting.append(str(child["runId"]))
-                elif status in _WAITING:
-                    waits = True
-                else:
-                    return False
-        return waits
+        return all_wait(name, lambda run: self._children(history, run, doing))
 
     def _history(self, doing: str) -> str:
         """The address of the workspace's run history; it does not change."""
@@ -205,6 +191,29 @@ class Jobs:
                 left -= 1
                 yield child
                 waiting.append(str(child["runId"]))
+
+
+def all_wait(name: str, children: Callable[[str], Iterable[Mapping[str, Any]]]) -> bool:
+    """Whether all that is left of a job waits for machines: its steps, also those of pipelines in it.
+
+    Args:
+        name: The job's.
+        children: Gives the runs below a run, as run history has them.
+    """
+    waiting, left, waits = [name], _MOST_RUNS_READ, False
+    while waiting and left:
+        left -= 1
+        for child in children(waiting.pop(0)):
+            status = str(child.get("status")).lower()
+            if status in _ENDED:
+                continue
+            if str(child.get("runType")).lower() == _PIPELINE_RUN:
+                waiting.append(str(child["runId"]))
+            elif status in _WAITING:
+                waits = True
+            else:
+                return False
+    return waits
 
 
 def error_in(run: Mapping[str, Any]) -> tuple[str, str]:

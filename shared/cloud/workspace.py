@@ -24,12 +24,10 @@ from shared.runs.naming import TAG
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from shared.runs.machines import Allowance, Cluster, ClusterRequest, Priority, VmSize
     from shared.runs.measures import Measured, Seen
     from shared.runs.parameters import Component
     from shared.runs.ports import (
-        Allowance,
-        Cluster,
-        ClusterRequest,
         Deployment,
         DeploymentRequest,
         Endpoint,
@@ -38,9 +36,7 @@ if TYPE_CHECKING:
         JobRequest,
         Message,
         ModelRequest,
-        Priority,
         Standing,
-        VmSize,
     )
     from shared.settings import Settings
 

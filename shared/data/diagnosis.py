@@ -1,77 +1,184 @@
 """What exactly is wrong with a row that could not be read as an example.
 
-This is the slow second look: it runs for refused rows only, so it is written to be precise, not
-fast.
+This is the slow second look: it runs for refused rows, and for the first of each shape, so it is
+written to be precise, not fast.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from shared.data.reasons import Reason, Refusal
+from shared.data.shapes import REQUIRED, SPEAKERS, Shape
 
-_ROLES = ("system", "user", "assistant", "tool")
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
 _SHOWN = 60
 
 
-class _Loose(msgspec.Struct):
-    """The two columns that count, of any type; the others are skipped, as in reading."""
-
-    messages: Any = None
-    tools: Any = None
-
-
-def diagnose(line: bytes) -> Refusal:
-    """Name the first fault of a row that is not blank; `WRONG_TYPES` where no better code fits."""
+def fault_of(line: bytes) -> Refusal | None:
+    """Why a line that is not blank is no JSON object, if it is none."""
     try:
         line.decode()
     except UnicodeDecodeError as error:
         return Refusal(Reason.NOT_UTF8, f"byte {error.start}: {error.reason}")
     try:
-        row = msgspec.json.decode(line, type=_Loose)
+        msgspec.json.decode(line, type=dict[str, msgspec.Raw])
     except RecursionError:
         return Refusal(Reason.TOO_DEEP, "more levels than a parser takes")
-    except msgspec.ValidationError as error:  # not an object, or a number that fits no type
+    except msgspec.ValidationError as error:  # not an object
         return Refusal(Reason.WRONG_TYPES, str(error))
     except msgspec.DecodeError as error:
         return _malformed(line, str(error))
-    messages = row.messages
-    if messages is None:
-        return Refusal(Reason.NO_MESSAGES, "the columns are: " + _columns(line))
-    if not isinstance(messages, list):
-        return Refusal(Reason.WRONG_TYPES, f"messages is {_kind(messages)}, not a list")
-    for place, message in enumerate(messages):
-        if refusal := _message(message, f"messages[{place}]"):
+    return None
+
+
+def without_shape(line: bytes, among: Sequence[Shape], columns: Mapping[str, str]) -> Refusal:
+    """Refuse a JSON object whose columns are those of no shape.
+
+    Args:
+        line: The row.
+        among: The shapes that it could have had.
+        columns: By our name of a column the dataset's name of it.
+    """
+    wanted = ""
+    if len(among) == 1:
+        names = (columns.get(name, name) for name in REQUIRED[among[0]])
+        wanted = f"{among[0]} needs {', '.join(names)}; "
+    shown = ", ".join(msgspec.json.decode(line, type=dict[str, msgspec.Raw])) or "none"
+    return Refusal(Reason.UNKNOWN_SHAPE, f"{wanted}the columns are: {_shown(shown)}")
+
+
+def diagnose(
+    given: Mapping[str, msgspec.Raw], shape: Shape, columns: Mapping[str, str]
+) -> Refusal:
+    """Name the first fault of a row of known shape; `WRONG_TYPES` where no better code fits.
+
+    Args:
+        given: The row's columns.
+        shape: What it was read as.
+        columns: By our name of a column the dataset's name of it.
+    """
+
+    def column(name: str) -> tuple[str, Any]:
+        theirs = columns.get(name, name)
+        return theirs, _value(given.get(theirs))
+
+    match shape:
+        case Shape.MESSAGES:
+            found = _messages(*column("messages"), _MESSAGE)
+        case Shape.SHAREGPT:
+            found = _messages(*column("conversations"), _TURN)
+        case Shape.ALPACA:
+            found = _text(*column("instruction")) or _text(*column("output"))
+            found = found or _optional_text(*column("input"))
+        case Shape.PROMPT_COMPLETION:
+            found = _text(*column("prompt")) or _text(*column("completion"))
+        case Shape.QUESTION_ANSWER:
+            found = _text(*column("question")) or _text(*column("answer"))
+    found = found or _optional_text(*column("system"))
+    if found:
+        return found
+    name, tools = column("tools")
+    if tools is not None:
+        return Refusal(Reason.WRONG_TYPES, f"{name} is {_kind(tools)}, not a list of objects")
+    return Refusal(Reason.WRONG_TYPES, "a key is given twice, once with a value of a wrong type")
+
+
+class _Unreadable:
+    """Stands for a value that is JSON but fits into no type: a number beyond all ranges."""
+
+
+def _value(raw: msgspec.Raw | None) -> Any:
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return _Unreadable()
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """How a list of messages names what it holds."""
+
+    role: str
+    content: str
+    roles: Collection[str]
+    other: str
+    mend: str
+
+
+_MESSAGE: Final = _Keys(
+    "role",
+    "content",
+    ("system", "user", "assistant", "tool"),
+    "from",
+    '{"conversations": "%s"} in dataset.columns reads it as ShareGPT',
+)
+_TURN: Final = _Keys(
+    "from",
+    "value",
+    SPEAKERS.keys(),
+    "role",
+    '{"messages": "%s"} in dataset.columns reads it as messages',
+)
+
+
+def _messages(column: str, given: Any, keys: _Keys) -> Refusal | None:
+    if isinstance(given, str):
+        try:
+            given = msgspec.json.decode(given)
+        except (msgspec.DecodeError, RecursionError) as error:
+            return Refusal(Reason.WRONG_TYPES, f"{column} is text that is not JSON: {error}")
+    if not isinstance(given, list):
+        return Refusal(Reason.WRONG_TYPES, f"{column} is {_kind(given)}, not a list")
+    for place, message in enumerate(given):
+        if refusal := _message(message, column, f"{column}[{place}]", keys):
             return refusal
-    return Refusal(Reason.WRONG_TYPES, f"tools is {_kind(row.tools)}, not a list of objects")
+    return None
 
 
-def _columns(line: bytes) -> str:
-    columns = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-    return _shown(", ".join(columns)) or "none"
-
-
-def _message(message: Any, place: str) -> Refusal | None:
+def _message(message: Any, column: str, place: str, keys: _Keys) -> Refusal | None:
     if not isinstance(message, dict):
         return Refusal(Reason.WRONG_TYPES, f"{place} is {_kind(message)}, not an object")
     for key in ("tool_calls", "function_call"):
         if message.get(key) is not None:
             return Refusal(Reason.TOOL_CALLS, f"{place}.{key}")
-    role, content = message.get("role"), message.get("content")
+    role = message.get(keys.role)
+    if role is None and isinstance(message.get(keys.other), str):
+        return Refusal(
+            Reason.WRONG_TYPES,
+            f"{place} has {keys.other}, not {keys.role}; " + keys.mend % column,
+        )
     if not isinstance(role, str):
-        return Refusal(Reason.WRONG_TYPES, f"{place}.role is {_kind(role)}, not text")
-    if role not in _ROLES:
-        return Refusal(Reason.UNKNOWN_ROLE, f"{place}.role is {_shown(role)!r}")
-    if content is None:
-        return Refusal(Reason.EMPTY_CONTENT, f"{place}.content is missing or null")
-    if not isinstance(content, str):
-        return Refusal(Reason.WRONG_TYPES, f"{place}.content is {_kind(content)}, not text")
-    if not content or content.isspace():
-        return Refusal(Reason.EMPTY_CONTENT, f"{place}.content is blank")
+        return Refusal(Reason.WRONG_TYPES, f"{place}.{keys.role} is {_kind(role)}, not text")
+    if role == "function_call":
+        return Refusal(Reason.TOOL_CALLS, f"{place}.{keys.role} is function_call")
+    if role not in keys.roles:
+        return Refusal(Reason.UNKNOWN_ROLE, f"{place}.{keys.role} is {_shown(role)!r}")
+    return _text(f"{place}.{keys.content}", message.get(keys.content))
+
+
+def _text(place: str, text: Any) -> Refusal | None:
+    if text is None:
+        return Refusal(Reason.EMPTY_CONTENT, f"{place} is missing or null")
+    if not isinstance(text, str):
+        return Refusal(Reason.WRONG_TYPES, f"{place} is {_kind(text)}, not text")
+    if not text or text.isspace():
+        return Refusal(Reason.EMPTY_CONTENT, f"{place} is blank")
     return None
+
+
+def _optional_text(place: str, text: Any) -> Refusal | None:
+    if text is None or isinstance(text, str):
+        return None
+    return Refusal(Reason.WRONG_TYPES, f"{place} is {_kind(text)}, not text")
 
 
 def _malformed(line: bytes, message: str) -> Refusal:
@@ -95,7 +202,9 @@ def _kind(value: Any) -> str:
             return "a number"
         case list():
             return "a list"
-    return "an object"
+        case dict():
+            return "an object"
+    return "out of range"
 
 
 def _shown(text: str) -> str:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
 
-_ALL = 100
+from shared.data.kept import kept_problem
+from shared.data.shapes import Shape, named_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_ALL: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +19,16 @@ class Options:
     """What the manifest may say about preparation.
 
     Attributes:
+        shape: The shape of all rows, by its name in `shared.data.shapes.Shape`; None where each row
+            tells its own.
+        columns: By our name of a shape's column the dataset's name of it. A mapping of columns that
+            only one shape has names that shape.
+        system: A system message for each conversation that has none.
+        keep_columns: Further columns to keep, as texts, in this order.
         percent: Share of the rows to take, above 0 and up to 100; the same rows every time.
+        sampling: `hash` takes rows by what is in them, whatever their order. `first` takes the
+            first rows of each source, rounded to the nearest, as Microsoft's notebook does; it
+            reads each source twice, once to count.
         max_seq_length: The fine-tune's limit in tokens, to tell how many examples will be cut;
             None or -1 for none.
         max_dropped_fraction: More refused rows than this share (0 to 1) and the dataset is
@@ -29,7 +45,12 @@ class Options:
         ValueError: A value is out of its range; the message names all that are.
     """
 
+    shape: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    system: str | None = None
+    keep_columns: Sequence[str] = ()
     percent: float = 100
+    sampling: Literal["hash", "first"] = "hash"
     max_seq_length: int | None = None
     max_dropped_fraction: float = 0.05
     min_train_rows: int = 10
@@ -51,8 +72,19 @@ class Options:
             "validation_fraction and test_fraction must leave something for train": held_out < 1,
             "seed must be from 0 to 2^64 - 1": 0 <= self.seed < 1 << 64,
             "max_row_bytes must be from 1 KiB to 1 GiB": 1 << 10 <= self.max_row_bytes <= 1 << 30,
+            f"shape must be one of {', '.join(Shape)}": self.shape in (None, *Shape),
+            "sampling must be hash or first": self.sampling in ("hash", "first"),
+            "system must not be blank": self.system is None or bool(self.system.strip()),
         }
-        if wrong := [rule for rule, kept in checks.items() if not kept]:
+        wrong = [rule for rule, kept in checks.items() if not kept]
+        if self.shape in (None, *Shape):
+            try:
+                named_shape(self.shape, self.columns)
+            except ValueError as error:
+                wrong.append(f"columns {error}")
+        if problem := kept_problem(self.keep_columns):
+            wrong.append(f"keep_columns {problem}")
+        if wrong:
             raise ValueError("; ".join(wrong))
 
     @property

@@ -86,7 +86,7 @@ class Outputs:
         if split == "test" and self._prompts < MOST_PROMPTS:
             self._keep_prompt(example.line)
         elif split == "train" and len(self.shown) < _SHOWN_EXAMPLES:
-            self.shown.append(_shown(example.line))
+            self.shown.append(_shown(example.conversation))
 
     def _keep_prompt(self, line: bytes) -> None:
         if (prompt := prompt_of(line)) is not None:

@@ -20,6 +20,7 @@ from shared.data.options import Options
 from shared.data.outputs import SPLITS, outputs_in
 from shared.data.page import PAGE_FILE, page
 from shared.data.report import FoundProblem, RefusedRow, Report, most_frequent_first
+from shared.data.seen import DigestSet
 from shared.data.selection import Progress, Selection
 from shared.data.verdict import judge, missing_sources
 from shared.errors import DataRejected, Missing, Problem
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Prepared", "Progress", "fingerprint", "prepare"]
 
 #: Raise this whenever the same input would give other files than before.
-VERSION = 1
+VERSION = 2
 REPORT_FILE = "report.json"
 
 
@@ -97,8 +98,9 @@ def prepare(
 ) -> Prepared:
     """Check, sample, split and write a dataset; or find that this was done before.
 
-    Reads every source once, test and validation first, in memory bounded by `max_row_bytes` and
-    about a hundred bytes for each row.
+    Reads every source once (twice where the sample is its first rows), test and validation first, in
+    memory that depends on `max_row_bytes` alone; what is to be remembered of very many rows lies in
+    a temporary file.
 
     Args:
         sources: By split: train, and validation and test if the dataset has them; missing ones are
@@ -141,8 +143,8 @@ def _write(
 ) -> Report:
     started = time.monotonic()
     carved = [split for split in SPLITS if split not in sources]
-    with outputs_in(sink, options, carved) as outputs:
-        selection = Selection(outputs, options, on_progress)
+    with DigestSet() as seen, outputs_in(sink, options, carved) as outputs:
+        selection = Selection(outputs, options, seen, on_progress)
         # Held-out rows first, so that a row of train is known to be one of them when it comes.
         for split in reversed(SPLITS):
             for source in sorted(sources.get(split, ()), key=lambda source: source.identity):
@@ -168,7 +170,7 @@ def _report(
     return Report(
         fingerprint=key,
         version=VERSION,
-        options=asdict(options),
+        options=msgspec.json.decode(msgspec.json.encode(asdict(options))),
         inputs={split: tally.report() for split, tally in selection.inputs.items()},
         splits={split: tally.report() for split, tally in outputs.tallies.items()},
         dropped=most_frequent_first(dropped),

@@ -19,7 +19,8 @@ class Reason(StrEnum):
     TOO_DEEP = "too_deep"
     TOO_LONG = "too_long"
     WRONG_TYPES = "wrong_types"
-    NO_MESSAGES = "no_messages"
+    UNKNOWN_SHAPE = "unknown_shape"
+    AMBIGUOUS_SHAPE = "ambiguous_shape"
     TOO_FEW_MESSAGES = "too_few_messages"
     UNKNOWN_ROLE = "unknown_role"
     EMPTY_CONTENT = "empty_content"
@@ -61,24 +62,37 @@ _WORDS: dict[Reason, tuple[str, str]] = {
     Reason.TOO_DEEP: ("nested too deeply", "A row is an object with a list of messages"),
     Reason.TOO_LONG: (
         "longer than a row may be",
-        "Split the conversation, or raise the limit on a row's bytes",
+        "Split the conversation; a model reads no more than the beginning of so long a row",
     ),
     Reason.WRONG_TYPES: (
         "a value of the wrong type",
-        'Write {"messages": [{"role": "user", "content": "…"}, …]}; `tools` is a list of objects',
+        (
+            'Write {"messages": [{"role": "user", "content": "…"}, …]}, or text in the columns of'
+            " another shape; `tools` is a list of objects"
+        ),
     ),
-    Reason.NO_MESSAGES: ("no `messages`", "Name the column of conversations exactly `messages`"),
+    Reason.UNKNOWN_SHAPE: (
+        "its columns are those of no shape",
+        (
+            "Give `messages`, `conversations`, `instruction` and `output`, `prompt` and `completion`,"
+            " or `question` and `answer`; or say in dataset.columns which column stands for which"
+        ),
+    ),
+    Reason.AMBIGUOUS_SHAPE: (
+        "its columns are those of more than one shape",
+        "Say in dataset.shape which one is meant",
+    ),
     Reason.TOO_FEW_MESSAGES: (
         "fewer than two messages",
         "Give at least one question and one answer",
     ),
     Reason.UNKNOWN_ROLE: (
         "a role that chat templates do not know",
-        "Roles are system, user, assistant, and tool in rows that give `tools`",
+        "Roles are system, user, assistant, and tool in rows that give `tools`; for ShareGPT their names there",
     ),
     Reason.EMPTY_CONTENT: (
         "a message without text",
-        "Every message needs `content` that is not blank",
+        "Every message needs a text that is not blank",
     ),
     Reason.TOOL_CALLS: (
         "`tool_calls` or `function_call`, which role and content cannot carry",
@@ -86,7 +100,7 @@ _WORDS: dict[Reason, tuple[str, str]] = {
     ),
     Reason.SYSTEM_NOT_FIRST: (
         "a system message that is not the first",
-        "Put the one system message first",
+        "Put the one system message first, or into the column `system`",
     ),
     Reason.NO_ASSISTANT: (
         "no assistant turn to learn from",

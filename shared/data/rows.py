@@ -1,10 +1,14 @@
 """One raw row to one valid example, or to the reason why not.
 
 The fast path decodes with types, judges, and encodes anew: an example has one form on disk, so
-that equal conversations are equal bytes whatever the spacing, escapes, order of keys or further
-columns of their rows; a row that is already in that form comes out byte for byte. Of a key that is
-given twice the last counts, as it does for most parsers, and only it is written. A row that fails
-somewhere is looked at a second time, slowly, to say precisely what is wrong (`diagnosis`).
+that equal conversations are equal bytes whatever the shape, spacing, escapes, order of keys or
+further columns of their rows; a row that is already in that form comes out byte for byte. Of a key
+that is given twice the last counts, as it does for most parsers, and only it is written.
+
+Rows of one dataset mostly have one shape, so the shape of the row before is tried first, with a
+decoder that fails if the row could have another one as well. What fails anywhere is looked at a
+second time, slowly: to tell its shape, or to say precisely what is wrong (`diagnosis`). What
+becomes of a row never depends on the rows before.
 
 What the training component asks for (its preprocessing is public: Azure/azureml-assets,
 `assets/training/finetune_acft_hf_nlp`): a column `messages`, lists of at least two, every one
@@ -14,13 +18,29 @@ empty; all other columns are left out.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
-from shared.data.diagnosis import diagnose
+from shared.data.diagnosis import diagnose, fault_of, without_shape
+from shared.data.kept import KeptColumns
+from shared.data.options import Options
 from shared.data.reasons import Reason, Refusal
+from shared.data.shapes import (
+    LISTS,
+    ROWS,
+    TELLING,
+    Columns,
+    Message,
+    Row,
+    Shape,
+    named_shape,
+    shapes_of,
+)
 from shared.data.turns import TurnPatterns, Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 #: A row of text in English has about four bytes to a token; longer UTF-8 sequences (three bytes
 #: for a Chinese or Japanese character, most of a token each) keep the rule roughly true elsewhere.
@@ -29,20 +49,11 @@ BYTES_PER_TOKEN = 4
 TOKENS_PER_MESSAGE = 4
 
 
-class Message(msgspec.Struct, gc=False, omit_defaults=True):
-    """A message as it is decoded; the last two are read only to be refused."""
-
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str
-    tool_calls: Any = None
-    function_call: Any = None
-
-
-class Row(msgspec.Struct, gc=False, omit_defaults=True):
-    """A row as decoded, other columns skipped; encoded, it is an example as it is written."""
+class Written(msgspec.Struct, gc=False, omit_defaults=True):
+    """A row as it is written."""
 
     messages: list[Message]
-    tools: list[dict[str, Any]] | str | None = None
+    tools: list[dict[str, Any]] | None = None
 
 
 class Example(NamedTuple):
@@ -53,12 +64,14 @@ class Example(NamedTuple):
         turns: The pattern of its roles.
         characters: Code points of content.
         tools: Whether it gives tools.
+        conversation: Its bytes without kept columns: rows that have them in common are the same.
     """
 
     line: bytes
     turns: Turns
     characters: int
     tools: bool
+    conversation: bytes
 
     @property
     def tokens(self) -> int:
@@ -67,55 +80,150 @@ class Example(NamedTuple):
         A quarter of the UTF-8 bytes of content (and tools) as JSON writes them, plus four for each
         message.
         """
-        content = len(self.line) - self.turns.overhead
+        content = len(self.conversation) - self.turns.overhead
         return content // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE * self.turns.kept
 
 
-class Reader:
-    """Judges rows; holds what is worth keeping from row to row: decoder, encoder, known turns."""
+class _Unfit(ValueError):
+    """The row is to be looked at again."""
 
-    def __init__(self) -> None:
-        self._decode = msgspec.json.Decoder(Row).decode
+
+class _Form:
+    """How rows of one shape are decoded.
+
+    Attributes:
+        shape: The shape.
+        messages: What the dataset calls the list of messages, if the shape has one.
+        decode: Decodes a row of this shape, whatever other columns it has.
+        decode_at_first: The same, but fails if the row might have another shape, too.
+    """
+
+    def __init__(self, shape: Shape, columns: Mapping[str, str], *, named: bool) -> None:
+        row = ROWS[shape]
+        own: list[Any] = [
+            (field.name, field.type) if field.required else (field.name, field.type, field.default)
+            for field in msgspec.structs.fields(row)
+        ]
+        # Null or absent is all that another shape's telling column may be.
+        others = [(f"other_{other.name}", None, None) for other in Shape if other is not shape]
+        telling = {f"other_{other.name}": column for other, column in TELLING.items()}
+        self.shape = shape
+        listed = LISTS.get(shape, "messages")
+        self.messages = columns.get(listed, listed)
+        self.decode = _decoder(row, own, columns)
+        self.decode_at_first = (
+            self.decode if named else _decoder(row, own + others, {**telling, **columns})
+        )
+
+
+def _decoder(
+    row: type[Row], fields: list[Any], names: Mapping[str, str]
+) -> Callable[[bytes], Row]:
+    named = msgspec.defstruct(
+        row.__name__, fields, bases=(row,), rename=dict(names), gc=False, kw_only=True
+    )
+    return cast("Callable[[bytes], Row]", msgspec.json.Decoder(named).decode)
+
+
+class Reader:
+    """Judges rows; holds what is worth keeping from row to row: decoders, encoder, known turns."""
+
+    def __init__(self, options: Options | None = None) -> None:
+        options = options or Options()
+        self._columns = options.columns
+        named = named_shape(options.shape, options.columns)
+        shapes = [named] if named else list(Shape)
+        self._forms = {
+            shape: _Form(shape, options.columns, named=named is not None) for shape in shapes
+        }
+        self._form = self._forms[shapes[0]]
+        self._given = Columns(options.columns, shapes)
+        self._system = options.system
+        self._kept = KeptColumns(options.keep_columns) if options.keep_columns else None
         self._decode_tools = msgspec.json.Decoder(list[dict[str, Any]]).decode
         self._encode = msgspec.json.Encoder().encode
         self._patterns = TurnPatterns()
 
     def read(self, line: bytes) -> Example | Refusal | None:
         """Judge one row; None for a blank line. Never raises, whatever the bytes."""
+        form = self._form
         try:
-            return self._read(line)
+            return self._judge(line, form.decode_at_first(line), form)
         except (ValueError, RecursionError):  # all that msgspec raises is a ValueError
             if not line or line.isspace():
                 return None
-            return diagnose(line)
+            return self._second_look(line)
 
-    def _read(self, line: bytes) -> Example | Refusal:
-        row = self._decode(line)
-        messages = row.messages
+    def _second_look(self, line: bytes) -> Example | Refusal:
+        shapes = list(self._forms)
+        try:
+            given = self._given.of(line)
+        except (ValueError, RecursionError) as error:
+            return fault_of(line) or Refusal(Reason.NOT_JSON, str(error))
+        fitting = shapes_of(given, self._columns, shapes)
+        if not fitting:
+            return fault_of(line) or without_shape(line, shapes, self._columns)
+        if len(fitting) > 1:
+            both = Refusal(Reason.AMBIGUOUS_SHAPE, "it fits " + " and ".join(fitting))
+            return fault_of(line) or both
+        form = self._forms[fitting[0]]
+        try:
+            verdict = self._judge(line, form.decode(line), form)
+        except (ValueError, RecursionError):
+            return fault_of(line) or diagnose(given, form.shape, self._columns)
+        self._form = form
+        return verdict
+
+    def _judge(self, raw: bytes, row: Row, form: _Form) -> Example | Refusal:
+        messages = row.conversation()
         contents = [message.content for message in messages]
         if not all(contents) or any(map(str.isspace, contents)):
-            return diagnose(line)
-        if row.tools is not None:
-            self._settle_tools(row)
-        with_tools = row.tools is not None
-        turns = self._patterns.judge([message.role for message in messages], tools=with_tools)
+            raise _Unfit
+        tools = None if row.tools is None else self._settled(row.tools)
+        roles = [message.role for message in messages]
+        turns = self._patterns.judge(roles, tools=tools is not None)
         if isinstance(turns, Refusal):
-            return turns
-        for place, message in enumerate(messages):
-            if message.tool_calls is not None or message.function_call is not None:
-                return Refusal(Reason.TOOL_CALLS, f"messages[{place}]")
+            return _placed(turns, form)
         if turns.trimmed:
             del messages[turns.kept :], contents[turns.kept :]
-        return Example(self._encode(row), turns, sum(map(len, contents)), with_tools)
+        if row.system is not None or self._system is not None:
+            system = self._system_before(messages[0], row.system)
+            if isinstance(system, Refusal):
+                return _placed(system, form)
+            if system is not None:
+                messages.insert(0, Message("system", system))
+                contents.append(system)
+                turns = self._patterns.judge(["system", *roles], tools=tools is not None)
+                assert isinstance(turns, Turns)  # what may be trained on may have a system message
+        conversation = line = self._encode(Written(messages, tools))
+        if self._kept is not None:
+            line = conversation[:-1] + self._kept.of(raw) + b"}"
+        return Example(line, turns, sum(map(len, contents)), tools is not None, conversation)
 
-    def _settle_tools(self, row: Row) -> None:
-        """Bring `tools` to one form: a list that is not empty, or nothing.
+    def _system_before(self, first: Message, column: str | None) -> str | Refusal | None:
+        """The system message to be put before the first message, if there is one to be put."""
+        given = column if column and not column.isspace() else None
+        if first.role != "system":
+            return given or self._system
+        if given is None or given == first.content:
+            return None
+        name = self._columns.get("system", "system")
+        return Refusal(Reason.SYSTEM_NOT_FIRST, f"messages[0] is system, and {name} gives another")
+
+    def _settled(self, tools: list[dict[str, Any]] | str) -> list[dict[str, Any]] | None:
+        """Tools in one form: a list that is not empty, or nothing.
 
         Some datasets write the list as a JSON text. The component drops rows whose tools are
         empty.
         """
-        if isinstance(row.tools, str):
-            text = row.tools.strip()
-            row.tools = self._decode_tools(text) if text not in ("", "null") else None
-        if not row.tools or not any(row.tools):
-            row.tools = None
+        if isinstance(tools, str):
+            text = tools.strip()
+            tools = self._decode_tools(text) if text not in ("", "null") else []
+        return tools if any(tools) else None
+
+
+def _placed(refusal: Refusal, form: _Form) -> Refusal:
+    """The refusal with the messages called as the dataset calls them."""
+    if form.messages == "messages":
+        return refusal
+    return refusal._replace(detail=refusal.detail.replace("messages[", f"{form.messages}["))

@@ -6,19 +6,22 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.data.first_rows import extent_of, first_rows
 from shared.data.lines import lines_of
 from shared.data.reasons import Reason, Refusal
 from shared.data.report import InputTally
 from shared.data.rows import Example, Reader
-from shared.data.splitting import DigestSet, Sampling
+from shared.data.splitting import Sampling
 from shared.data.verdict import FirstExamples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from shared.data.lines import Lines
     from shared.data.options import Options
     from shared.data.outputs import Outputs
     from shared.data.ports import Source
+    from shared.data.seen import DigestSet
 
 #: Seconds between two calls of `on_progress`, and refused rows between two looks at the clock.
 _PACE = 1.0
@@ -51,6 +54,12 @@ class Progress:
 class Selection:
     """Reads sources, one after the other, into outputs.
 
+    Args:
+        outputs: Where rows go.
+        options: How the dataset is prepared.
+        seen: Remembers the rows; empty at first.
+        on_progress: Told how far it is.
+
     Attributes:
         inputs: Counts of what was read, by split.
         hopeless: Whether so much was refused that reading on has no use.
@@ -58,15 +67,20 @@ class Selection:
     """
 
     def __init__(
-        self, outputs: Outputs, options: Options, on_progress: Callable[[Progress], None]
+        self,
+        outputs: Outputs,
+        options: Options,
+        seen: DigestSet,
+        on_progress: Callable[[Progress], None],
     ) -> None:
         self._outputs = outputs
         self._options = options
+        self._seen = seen
         self._on_progress = on_progress
         self._next_look = 0.0
-        self._read_row = Reader().read
-        self._sampling = Sampling(options.percent, options.seed)
-        self._seen: dict[str, DigestSet] = {}
+        self._read_row = Reader(options).read
+        self._first = options.sampling == "first" and options.percent < 100  # noqa: PLR2004
+        self._sampling = Sampling(100 if self._first else options.percent, options.seed)
         self._dropped = 0
         self.inputs: dict[str, InputTally] = {}
         self.hopeless = False
@@ -79,30 +93,54 @@ class Selection:
         """
         tally = self.inputs.setdefault(split, InputTally())
         tally.sources.append(source.identity)
-        self._seen.setdefault(split, DigestSet())
         self._look(split, source.name, at_once=True)
-        blocks = _counted(source.blocks(), tally)
-        for some in lines_of(blocks, limit=self._options.max_row_bytes):
-            if some.too_long:
-                detail = f"{some.too_long:,} bytes; the most is {self._options.max_row_bytes:,}"
-                tally.rows += 1
-                self._invalid(
-                    split, source.name, some.first, some.lines[0], Refusal(Reason.TOO_LONG, detail)
-                )
-            else:
-                self._take(split, source.name, some.first, some.lines)
-            if self.hopeless:
-                return
-            self._look(split, source.name)
+        if self._first:
+            self._read_first(split, source, tally)
+        else:
+            self._take_all(split, source, self._lines(source, tally))
         self._look(split, source.name, at_once=True)
 
+    def _lines(self, source: Source, tally: InputTally | None) -> Iterator[Lines]:
+        blocks = source.blocks() if tally is None else _counted(source.blocks(), tally)
+        return lines_of(blocks, limit=self._options.max_row_bytes)
+
+    def _read_first(self, split: str, source: Source, tally: InputTally) -> None:
+        """Take the first rows of a source; all of it is counted as read, once."""
+        rows, blank = tally.rows, tally.blank
+        extent = extent_of(self._watched(split, source, self._lines(source, tally)))
+        share = extent.share(self._options.percent)
+        self._take_all(split, source, first_rows(self._lines(source, None), share))
+        if not self.hopeless:
+            tally.rows, tally.blank = rows + extent.rows, blank + extent.blank
+            tally.not_selected += extent.rows - share
+
+    def _watched(self, split: str, source: Source, chunks: Iterable[Lines]) -> Iterator[Lines]:
+        for chunk in chunks:
+            yield chunk
+            self._look(split, source.name)
+
+    def _take_all(self, split: str, source: Source, chunks: Iterable[Lines]) -> None:
+        most = self._options.max_row_bytes
+        for chunk in self._watched(split, source, chunks):
+            if chunk.too_long:
+                self.inputs[split].rows += 1
+                refusal = Refusal(
+                    Reason.TOO_LONG, f"{chunk.too_long:,} bytes; the most is {most:,}"
+                )
+                self._invalid(split, source.name, chunk.first, chunk.lines[0], refusal)
+            else:
+                self._take(split, source.name, chunk.first, chunk.lines)
+            if self.hopeless:
+                return
+
     def _take(self, split: str, source: str, first: int, lines: list[bytes]) -> None:
-        tally, seen = self.inputs[split], self._seen[split]
-        held_out = [(other, known) for other, known in self._seen.items() if known is not seen]
-        read, digest_of, takes, place = (
+        tally, splits = self.inputs[split], list(self.inputs)
+        mark = splits.index(split) + 1
+        sampling, takes_all = self._sampling, self._sampling.takes_all
+        read, digest_of, add, place = (
             self._read_row,
-            self._sampling.digest,
-            self._sampling.takes,
+            sampling.digest,
+            self._seen.add,
             self._outputs.place,
         )
         for number, line in enumerate(lines, first):
@@ -112,18 +150,14 @@ class Selection:
                 continue
             tally.rows += 1
             if isinstance(verdict, Example):
-                digest = digest_of(verdict.line)
-                if not takes(digest):
+                digest = digest_of(verdict.conversation)
+                if not (takes_all or sampling.takes(digest)):
                     tally.not_selected += 1
-                elif leaks := [other for other, known in held_out if digest in known]:
-                    self._refuse(
-                        split, source, number, line, Refusal(Reason.LEAK, f"also in {leaks[0]}")
-                    )
-                elif seen.add(digest):
-                    place(split, digest, verdict)
+                elif known := add(digest, mark):
+                    again = _seen_in(splits[known - 1], split)
+                    self._refuse(split, source, number, line, again)
                 else:
-                    same = Refusal(Reason.DUPLICATE, "the same conversation as a row before")
-                    self._refuse(split, source, number, line, same)
+                    place(split, digest, verdict)
             else:
                 self._invalid(split, source, number, line, verdict)
             if self.hopeless:
@@ -160,6 +194,12 @@ class Selection:
         given = self.inputs.values()
         rows, size = sum(tally.rows for tally in given), sum(tally.bytes for tally in given)
         self._on_progress(Progress(split, source, rows, size, self._dropped))
+
+
+def _seen_in(other: str, split: str) -> Refusal:
+    if other == split:
+        return Refusal(Reason.DUPLICATE, "the same conversation as a row before")
+    return Refusal(Reason.LEAK, f"also in {other}")
 
 
 def _counted(blocks: Iterable[bytes], tally: InputTally) -> Iterator[bytes]:

@@ -8,36 +8,17 @@ test when a file is added.
 from __future__ import annotations
 
 from bisect import insort
+from functools import partial
 from typing import TYPE_CHECKING
 
 import xxhash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from shared.data.rows import Example
 
 _WHOLE = 1 << 64
-
-
-class DigestSet:
-    """Rows seen so far, known by their 16-byte digests.
-
-    Among 10^9 rows the chance that any two share a digest is about 10^-21. Everything is held in
-    memory: about a hundred bytes a row.
-    """
-
-    def __init__(self) -> None:
-        self._digests: set[bytes] = set()
-
-    def add(self, digest: bytes) -> bool:
-        """Remember a row; False if it was there already."""
-        before = len(self._digests)
-        self._digests.add(digest)
-        return len(self._digests) != before
-
-    def __contains__(self, digest: bytes) -> bool:
-        return digest in self._digests
 
 
 class Sampling:
@@ -46,24 +27,21 @@ class Sampling:
     Args:
         percent: Above 0, up to 100.
         seed: Another seed takes another sample and splits differently.
+
+    Attributes:
+        digest: Gives a row's 16 bytes. XXH3 costs a tenth of BLAKE2b, which would be the dearest step
+            of reading a row.
+        takes_all: Whether every row belongs to the sample.
     """
 
     def __init__(self, percent: float, seed: int) -> None:
-        self._all = percent >= 100  # noqa: PLR2004
+        self.takes_all = percent >= 100  # noqa: PLR2004
         self._below = int(percent / 100 * _WHOLE)
-        self._seed = seed
-        self._digest = xxhash.xxh3_128_digest
-
-    def digest(self, line: bytes) -> bytes:
-        """The row's 16 bytes.
-
-        XXH3 costs a tenth of BLAKE2b, which would be the dearest step of reading a row.
-        """
-        return self._digest(line, self._seed)
+        self.digest: Callable[[bytes], bytes] = partial(xxhash.xxh3_128_digest, seed=seed)
 
     def takes(self, digest: bytes) -> bool:
         """Whether the row belongs to the sample: by the digest's first half."""
-        return self._all or int.from_bytes(digest[:8]) < self._below
+        return self.takes_all or int.from_bytes(digest[:8]) < self._below
 
 
 class Carving:

@@ -100,7 +100,7 @@ class TurnPatterns:
 
     _known: dict[str, Turns | Refusal] = field(default_factory=dict)
 
-    def judge(self, roles: list[str], *, tools: bool) -> Turns | Refusal:
+    def judge(self, roles: Sequence[str], *, tools: bool) -> Turns | Refusal:
         """As `judge_turns`, faster for a pattern seen before."""
         # No role's name begins with another's, so that the names run together still tell the
         # pattern.

@@ -14,9 +14,11 @@ import msgspec
 from shared.durations import spell
 from shared.errors import Denied, Missing, Refused
 from shared.runs.failures import problem, sentence
+from shared.runs.fencing import still_wanted
+from shared.runs.machines import ClusterRequest, Priority
 from shared.runs.outcomes import Outcome, Stop, Wait
 from shared.runs.phases import Phase
-from shared.runs.ports import ClusterRequest, Priority, Provisioning
+from shared.runs.ports import Provisioning
 from shared.runs.record import Standstill
 
 if TYPE_CHECKING:
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
 
     from shared.errors import Problem
     from shared.runs.compute_section import Compute
+    from shared.runs.machines import Allowance, Cluster, VmSize
     from shared.runs.manifest import Manifest
-    from shared.runs.ports import Allowance, Cluster, FoundationModel, VmSize, World
+    from shared.runs.ports import FoundationModel, World
     from shared.runs.record import Run
 
 K80: Final = frozenset({"standard_nc6", "standard_nc12", "standard_nc24", "standard_nc24r"})
@@ -229,6 +232,7 @@ def ready(run: Run, manifest: Manifest, world: World) -> Outcome | None:
         case Provisioning.FAILED if cluster.run is None:
             return _unusable(run, f"the cluster {cluster.name} has failed: {cluster.error}")
         case Provisioning.FAILED:
+            still_wanted(run, world)
             world.workspace.delete_cluster(cluster.name)
             tried = run.facts.tried | {cluster.priority.value: cluster.error or "no reason given"}
             facts = msgspec.structs.replace(run.facts, tried=tried)
@@ -288,6 +292,7 @@ def _begun(
         priority=priority,
         idle=asked.scale_down_after,
     )
+    still_wanted(run, world)
     try:
         world.workspace.create_cluster(request)
     except Refused as error:

@@ -18,10 +18,13 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from shared.data.kept import kept_problem
+from shared.data.shapes import named_shape
 from shared.errors import ManifestRejected, Problem
 from shared.runs.compute_section import Compute
 from shared.runs.deploy_section import Deploy
@@ -50,20 +53,21 @@ class Splits(Section):
     )
 
 
-Paths = Annotated[
+Names = Annotated[
     tuple[str, ...],
     BeforeValidator(
         lambda v: (v,) if isinstance(v, str) else tuple(v) if isinstance(v, list) else v
     ),
 ]
+"""One name or several."""
 
 
 class Files(Section):
     """Paths in the container `data`, one or several for each split."""
 
-    train: Paths = Field(min_length=1, description="Files to train on.")
-    validation: Paths = Field(default=(), description="Files to evaluate on.")
-    test: Paths = Field(default=(), description="Files for the smoke test.")
+    train: Names = Field(min_length=1, description="Files to train on.")
+    validation: Names = Field(default=(), description="Files to evaluate on.")
+    test: Names = Field(default=(), description="Files for the smoke test.")
 
 
 class Dataset(Section):
@@ -80,8 +84,51 @@ class Dataset(Section):
     )
     splits: Splits = Field(default=Splits(), description="The hub dataset's splits.")
     files: Files | None = Field(default=None, description="Files in the container `data`.")
+    shape: (
+        Literal["messages", "sharegpt", "alpaca", "prompt-completion", "question-answer"] | None
+    ) = Field(
+        default=None, description="The shape of all rows; by default each row's columns tell it."
+    )
+    columns: dict[str, str] = Field(
+        default={},
+        description="What the dataset calls a shape's columns, as in "
+        '`{"prompt": "q", "completion": "a"}`.',
+    )
+    system: str | None = Field(
+        default=None,
+        pattern=r"\S",
+        description="A system message for each conversation that has none.",
+    )
+    keep_columns: Names = Field(
+        default=(), description="Further columns to keep beside the conversation, as text."
+    )
     percent: float = Field(
         default=100, gt=0, le=100, strict=False, description="Share of the rows to use."
+    )
+    sampling: Literal["hash", "first"] = Field(
+        default="hash",
+        description="How that share is drawn: `hash` by what is in a row, `first` the first rows of "
+        "each file or hub split.",
+    )
+    seed: int = Field(
+        default=42,
+        ge=0,
+        lt=1 << 64,
+        description="Another seed draws other rows and deals them out differently.",
+    )
+    validation_fraction: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        strict=False,
+        description="Share of train's rows that becomes validation where none is given.",
+    )
+    test_fraction: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        strict=False,
+        description="Share of train's rows that becomes test where none is given.",
     )
     max_dropped_fraction: float = Field(
         default=0.05,
@@ -95,6 +142,28 @@ class Dataset(Section):
     @classmethod
     def _bare_paths_train(cls, value: object) -> object:
         return {"train": value} if isinstance(value, str | list) else value
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_of_one_shape(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if "shape" in info.data:  # and right
+            named_shape(info.data["shape"], value)
+        return value
+
+    @field_validator("keep_columns")
+    @classmethod
+    def _columns_that_may_be_kept(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if problem := kept_problem(value):
+            raise ValueError(problem)
+        return value
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> Dataset:
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                "'validation_fraction' and 'test_fraction' must leave something for train"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> Dataset:

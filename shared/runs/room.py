@@ -17,15 +17,16 @@ from shared.errors import Denied
 from shared.runs import naming
 from shared.runs.endpoints import Rest
 from shared.runs.fencing import still_wanted
+from shared.runs.machines import Priority
 from shared.runs.outcomes import Outcome, Stop, Wait
 from shared.runs.phases import Phase
-from shared.runs.ports import Priority
 from shared.runs.takeover import is_on_its_way, newer_rival, tell
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
     from shared.runs.endpoints import EndpointRecord
-    from shared.runs.ports import Deployment, VmSize, World
+    from shared.runs.machines import VmSize
+    from shared.runs.ports import Deployment, World
     from shared.runs.record import Run
 
 EXEMPT: Final = ("A100", "H100", "ND40RS")

@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+from shared.data.reasons import Reason
+from shared.data.shapes import REQUIRED, Shape
 from shared.runs import manifest
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -45,3 +47,18 @@ def test_the_pages_example_is_a_manifest():
     page = (DOCS / "MANIFEST.md").read_text()
     (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     assert manifest.read("example.json", example.encode()).name == "velora-chat"
+
+
+def test_every_reason_to_refuse_a_row_is_listed():
+    """With the same words as in the code, and no other."""
+    page = (DOCS / "MANIFEST.md").read_text()
+    listed = re.findall(r"^- `(\w+)`: (.*)$", page.partition("### Refused rows")[2], re.MULTILINE)
+    assert listed == [(reason.value, reason.meaning) for reason in Reason]
+
+
+def test_every_shape_has_a_row():
+    """The table of shapes has all of them with the columns that they need."""
+    rows = (DOCS / "MANIFEST.md").read_text().partition("| a row's columns |")[2]
+    for shape in Shape:
+        (columns,) = re.findall(rf"^\| (.*?) \| .* \| `{shape}` \|$", rows, re.MULTILINE)
+        assert all(f"`{name}`" in columns for name in REQUIRED[shape])

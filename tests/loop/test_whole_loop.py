@@ -103,6 +103,10 @@ BAD = {
         {"name": "t", "dataset": {"files": ["three.jsonl"]}},
         None,
     ),
+    "too-long.json": (
+        {**SMALL, "name": "l", "limits": {"max_tokens": 1}},
+        {"limits.max_tokens"},
+    ),
     "many.yaml": (
         (
             b"name: many\ndataset: {files: [velora/train.jsonl]}\n"
@@ -138,6 +142,9 @@ def test_each_bad_manifest_is_rejected_with_all_its_problems(droptune: Droptune)
                 blobs.get_blob_client("reports", f"{path}.errors.json").download_blob().readall()
             )
         assert {problem["place"] for problem in report["problems"]} == told
+    with droptune.blobs() as blobs:
+        page = blobs.get_blob_client("reports", "three-rows.json.data.html").download_blob()
+        assert b"Why it was rejected" in page.readall()
     eventually(lambda: isinstance(droptune.api("runs")["runs"], list), "the app answers")
 
 

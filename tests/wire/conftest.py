@@ -19,6 +19,7 @@ from shared.cloud.arm import Place
 from shared.cloud.storage import StorageConnection
 from shared.cloud.workspace import AzureWorkspace
 from tests.sdk_warnings import SDK_WARNINGS
+from tests.wire.azure_shapes import watching
 from tests.wire.journeys import Journey
 
 if TYPE_CHECKING:
@@ -41,6 +42,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(item.path).parent == Path(__file__).parent:
             for each in SDK_WARNINGS:
                 item.add_marker(pytest.mark.filterwarnings(each))
+
+
+@pytest.fixture(autouse=True)
+def azures_types() -> Iterator[None]:
+    """Whatever a test asks the control plane for, each answer agrees with Azure's types."""
+    with watching() as watch:
+        yield
+    assert not watch.found, "\n".join(sorted(set(watch.found)))
 
 
 @contextlib.contextmanager

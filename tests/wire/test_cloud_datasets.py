@@ -163,6 +163,53 @@ def test_rows_are_prepared_once_and_found_again(connection, preparation):
     assert all(messages[-1]["role"] == "user" for messages in prompts)
 
 
+def test_rows_of_another_shape_are_prepared_as_the_manifest_says(connection, preparation):
+    """A table of instructions becomes conversations, its first rows only, with a column kept."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["number", "instruction", "context", "output"])
+    writer.writeheader()
+    for number in range(60):
+        writer.writerow(
+            {
+                "number": number,
+                "instruction": f"Add {number}",
+                "context": "to 1",
+                "output": "It is…",
+            }
+        )
+    put(connection, "a.csv", text.getvalue().encode())
+    dataset = Dataset.model_validate(
+        {
+            "files": "a.csv",
+            "columns": {"input": "context"},
+            "system": "Be kind.",
+            "keep_columns": "number",
+            "percent": 50,
+            "sampling": "first",
+        }
+    )
+    prepared = preparation.prepare(dataset, None, lambda: None)
+    rows = [
+        json.loads(line)
+        for split in ("train", "validation", "test")
+        for line in connection.container(storage.DATASETS)
+        .get_blob_client(f"{prepared.fingerprint}/{split}.jsonl")
+        .download_blob()
+        .readall()
+        .splitlines()
+    ]
+    assert {row["number"] for row in rows} == {str(number) for number in range(30)}
+    assert all(
+        row["messages"]
+        == [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": f"Add {row['number']}\n\nto 1"},
+            {"role": "assistant", "content": "It is…"},
+        ]
+        for row in rows
+    )
+
+
 def test_what_cannot_be_found_is_told_at_once_with_the_nearest_name(connection, preparation):
     """Every file of every split is looked at; a slip of the pen is recognised."""
     put(connection, "chats/train.jsonl", as_lines(ROWS))

@@ -311,6 +311,17 @@ def test_a_report_lies_where_its_author_looks(connection):
     assert blob.get_blob_properties().content_settings.content_type.startswith("application/json")
 
 
+def test_a_browser_opens_the_page_on_a_manifests_data(connection):
+    """It lies beside the report, says that it is a page, and gives way to the next one."""
+    manifests = BlobManifests(connection)
+    manifests.show_data("a/x.yaml", b"<p>once</p>")
+    manifests.show_data("a/x.yaml", "<p>für Ä</p>".encode())
+    blob = connection.container(storage.REPORTS).get_blob_client("a/x.yaml.data.html")
+    assert blob.download_blob().readall().decode() == "<p>für Ä</p>"
+    kind = blob.get_blob_properties().content_settings.content_type
+    assert kind == "text/html; charset=utf-8"
+
+
 def test_the_last_use_is_remembered(connection):
     """The last noted use of each endpoint, to the microsecond, by any spelling of its name."""
     uses = BlobUses(connection)

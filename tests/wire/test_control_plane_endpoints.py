@@ -281,7 +281,7 @@ def test_what_cannot_be_deployed_is_refused_with_every_reason(ml_client, arm):
         "instanceType": "Standard_NC999",
         "model": f"{arm.plane.plane.workspace_id}/models/nobody/versions/1",
     }
-    body = {"location": "eastus", "properties": properties, "sku": {"capacity": 1}}
+    body = {"location": "eastus", "properties": properties}
     answered = arm.ask("PUT", f"onlineEndpoints/{name}/deployments/blue", json=body)
     assert answered.status_code == 400
     errors = json.loads(answered.json()["error"]["details"][0]["message"])["errors"]
@@ -307,7 +307,8 @@ def test_bad_settings_are_refused_together(ml_client, model):
 
 def test_a_deployment_needs_its_endpoint(arm):
     """A deployment of an endpoint that is not there is ARM's ParentResourceNotFound."""
-    answered = arm.ask("PUT", "onlineEndpoints/nobody/deployments/blue", json={})
+    body = {"location": "eastus", "properties": {"endpointComputeType": "Managed"}}
+    answered = arm.ask("PUT", "onlineEndpoints/nobody/deployments/blue", json=body)
     assert answered.status_code == 404
     assert answered.json()["error"]["code"] == "ParentResourceNotFound"
 

@@ -74,7 +74,7 @@ def test_a_block_that_cannot_be_sent_ends_the_writing(connection, monkeypatch, a
     with pytest.raises(Unavailable):
         written()
     assert not blob.exists()
-    assert not [thread for thread in threading.enumerate() if "staging" in thread.name]
+    assert not [thread for thread in threading.enumerate() if "background" in thread.name]
 
 
 def test_no_more_than_a_few_blocks_are_in_memory(blob, monkeypatch):

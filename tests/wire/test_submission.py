@@ -232,6 +232,16 @@ def test_quota_that_stays_in_use_fails_the_run(journey):
     assert found.facts.training_failure == "quota-in-use"
 
 
+def test_quota_that_may_not_be_read_is_noted(journey):
+    """Reading it takes a role on the subscription; training does not."""
+    fault = {"path": "/usages$", "status": 403, "code": "AuthorizationFailed", "times": 9}
+    journey.control("POST", "faults", fault)
+    facts = journey.trained()
+    (note,) = [note for note in facts.notes if "quota" in note]
+    assert note.startswith("the quota could not be asked before submission")
+    assert "AuthorizationFailed" in note
+
+
 def test_a_size_without_gpus_is_refused_for_a_model_without_an_allow_list(journey):
     """The component would find no CUDA."""
     name = new("model")
@@ -330,6 +340,21 @@ def test_a_job_without_machines_is_told_then_cancelled(journey, ml_client, where
     assert found.facts.training_failure == "job-stuck-queued"
     assert "Choose another size, region or priority" in found.why
     assert ml_client.jobs.get(f"{run}-a1").status == "Canceled"
+
+
+def test_steps_that_cannot_be_read_hide_nothing_of_the_job(journey):
+    """Whether it waits is not known then; that it runs is."""
+    run = journey.drop()
+    journey.order(job=run, at="Running", do="hold", step="finetune")
+    journey.play(run, lambda found: "no machines since" in found.why)
+    assert journey.workspace.job(f"{run}-a1").waits
+    journey.control("POST", "faults", {"path": "/children$", "status": 404, "times": 1})
+    assert not journey.workspace.job(f"{run}-a1").waits
+    journey.control("POST", "faults", {"path": "/children$", "status": 403, "times": 1})
+    job = journey.workspace.job(f"{run}-a1")
+    assert (job.status, job.waits) == ("Running", False)
+    reconciler.cancel(journey.sim.world, run, "seen enough")
+    journey.ended(run)
 
 
 def test_a_job_that_does_not_respond_is_cancelled_and_tried_again(journey, ml_client):

@@ -32,7 +32,7 @@ def test_1_the_latest_version_of_an_archived_model_is_not_found(journey, registr
     assert "set model.allow_fallback" in told
     facts = journey.trained(model={"name": PHI_3, "allow_fallback": True})
     assert facts.foundation_model == "azureml://registries/azureml/models/Phi-4/versions/8"
-    assert any("Phi-4 version 8 stands in for it" in note for note in facts.notes)
+    assert any("Phi-4 version 8 stands in for it" in note for note in facts.notes), facts.notes
 
 
 def test_2_the_allow_lists_and_tasks_are_tags_no_longer(journey, registry_client):

@@ -494,3 +494,52 @@ def test_saying_nothing_of_fine_tuning_differs_from_saying_nothing_at_all(proper
     model = described("azureml", "Phi", a_version(**properties))
     assert model.tasks == tasks
     assert model.tuning_ends is None
+
+
+STEP, PIPELINE = "azureml.StepRun", "azureml.PipelineRun"
+
+
+@pytest.mark.parametrize(
+    ("below", "waits"),
+    [
+        ({}, False),
+        ({"job": [(STEP, "Queued")]}, True),
+        ({"job": [(STEP, "Completed"), (STEP, "Queued")]}, True),
+        ({"job": [(STEP, "Running"), (STEP, "Queued")]}, False),
+        ({"job": [(STEP, "Completed")]}, False),
+        ({"job": [(PIPELINE, "Running")], "job.0": [(STEP, "NotStarted")]}, True),
+        ({"job": [(PIPELINE, "Running")], "job.0": [(STEP, "Finalizing")]}, False),
+        ({"job": [(PIPELINE, "Running")], "job.0": []}, False),
+        ({"job": [(PIPELINE, "Running")], "job.0": [(PIPELINE, "Running")]}, False),
+    ],
+)
+def test_a_pipeline_waits_when_all_that_is_left_of_it_does(below, waits):
+    """The component is a pipeline within the job's, so its steps lie one level deeper."""
+
+    def children(run: str) -> list[dict[str, str]]:
+        return [
+            {"runId": f"{run}.{number}", "runType": kind, "status": status}
+            for number, (kind, status) in enumerate(below.get(run, []))
+        ]
+
+    assert jobs.all_wait("job", children) is waits
+
+
+def test_looking_for_steps_comes_to_an_end():
+    """However deep pipelines nest, so many runs are read and no more."""
+    read = []
+
+    def children(run: str) -> list[dict[str, str]]:
+        read.append(run)
+        return [{"runId": f"{run}.0", "runType": PIPELINE, "status": "Running"}]
+
+    assert jobs.all_wait("job", children) is False
+    assert len(read) < 100
+
+
+@pytest.mark.parametrize("name", ["15", "Phi"])
+def test_a_models_version_is_that_of_its_id(name):
+    """A registry's listing gives the version as `name`, a read of one version the model's name."""
+    identity = "azureml://registries/azureml/models/Phi/versions/15"
+    model = described("azureml", "Phi", {"id": identity, "name": name, "properties": {}})
+    assert (model.id, model.version) == (identity, "15")

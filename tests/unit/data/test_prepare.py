@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import tracemalloc
+from functools import partial
 
 import pytest
 
+from shared.data import prepare as preparation
 from shared.data import selection
 from shared.data.prepare import Options, fingerprint, prepare
+from shared.data.seen import DigestSet
 from shared.errors import DataRejected
 from tests.memory import (
     MemorySink,
@@ -427,11 +431,68 @@ def test_the_fingerprint_is_of_content_and_options_not_of_the_order_of_files():
         fingerprint({"train": [a]}, Options()),
         fingerprint({"train": [a], "test": [b]}, Options()),
         fingerprint({"train": [a, MemorySource(b"c", "b")]}, Options()),
-        fingerprint({"train": [a, b]}, Options(percent=99)),
-        fingerprint({"train": [a, b]}, Options(seed=1)),
     ]
-    assert len({key, *others}) == 6
+    assert len({key, *others}) == 4
     assert len(key) == 32
+
+
+OTHERS = {
+    "shape": "messages",
+    "columns": {"messages": "dialog"},
+    "system": "be kind",
+    "keep_columns": ["id"],
+    "percent": 99,
+    "sampling": "first",
+    "max_seq_length": 100,
+    "max_dropped_fraction": 0.1,
+    "min_train_rows": 11,
+    "validation_fraction": 0.2,
+    "test_fraction": 0.2,
+    "seed": 1,
+    "max_row_bytes": 1 << 20,
+}
+
+
+def test_the_fingerprint_is_of_every_option():
+    assert set(OTHERS) == {field.name for field in dataclasses.fields(Options)}
+    sources = {"train": [MemorySource(b"a")]}
+    keys = {fingerprint(sources, Options(**{name: value})) for name, value in OTHERS.items()}
+    assert len(keys | {fingerprint(sources, Options())}) == len(OTHERS) + 1
+
+
+def test_rows_that_differ_in_kept_columns_alone_are_duplicates():
+    rows = [*conversations(20), conversation("q", "a", id=1), conversation("q", "a", id=2)]
+    sink = MemorySink()
+    prepare(train_of(*rows), sink, Options(keep_columns=["id"]))
+    plain = MemorySink()
+    prepare(train_of(*rows), plain, Options())
+    for split in ("train", "validation", "test"):
+        kept = sink.rows(f"{split}.jsonl")
+        assert [row.pop("id") is not None for row in kept] == [True] * len(kept)
+        assert kept == plain.rows(f"{split}.jsonl")
+    (dropped,) = sink.rows("dropped.jsonl")
+    assert dropped["reason"] == "duplicate"
+
+
+def test_a_kept_column_may_have_any_name():
+    names = ["more", "role", "content", "tool_calls", "system"]
+    rows = [row | dict.fromkeys(names, "x") for row in conversations(20)]
+    sink = MemorySink()
+    report = prepare(train_of(*rows), sink, Options(keep_columns=names)).report
+    assert all(row["more"] == row["system"] == "x" for row in sink.rows("train.jsonl"))
+    assert report.examples[0].more == 0
+    assert len(sink.rows("prompts.jsonl")) == report.splits["test"].rows
+
+
+def test_what_is_remembered_on_disk_is_remembered_as_well(monkeypatch):
+    rows = [*conversations(500), *conversations(400)]
+    sources = train_of(*rows) | {"test": [MemorySource(jsonl(*conversations(50, 200)), "t")]}
+    sinks = MemorySink(), MemorySink()
+    prepare(sources, sinks[0], LENIENT)
+    monkeypatch.setattr(preparation, "DigestSet", partial(DigestSet, 1024))
+    prepare(sources, sinks[1], LENIENT)
+    for name in FILES - {"report.json"}:
+        assert sinks[0].files[name] == sinks[1].files[name]
 
 
 def test_options_tell_every_value_that_is_out_of_range():

@@ -53,10 +53,20 @@ REFUSED = {
     ),
     "a list": ([USER, ASSISTANT], Reason.WRONG_TYPES, "object"),
     "a number": (b"7", Reason.WRONG_TYPES, "object"),
-    "no messages": ({"text": "a", "label": 1}, Reason.NO_MESSAGES, "text, label"),
-    "null messages": ({"messages": None}, Reason.NO_MESSAGES, "messages"),
-    "an empty object": (b"{}", Reason.NO_MESSAGES, "none"),
-    "messages as text": ({"messages": "[]"}, Reason.WRONG_TYPES, "messages is text"),
+    "no shape's columns": ({"text": "a", "label": 1}, Reason.UNKNOWN_SHAPE, "text, label"),
+    "null messages": ({"messages": None}, Reason.WRONG_TYPES, "messages is missing or null"),
+    "an empty object": (b"{}", Reason.UNKNOWN_SHAPE, "none"),
+    "messages as text that is no list": (
+        {"messages": "{}"},
+        Reason.WRONG_TYPES,
+        "messages is an object",
+    ),
+    "messages as text that is no JSON": ({"messages": "hi"}, Reason.WRONG_TYPES, "not JSON"),
+    "100,000 levels of messages as text": (
+        {"messages": "[" * 100_000},
+        Reason.WRONG_TYPES,
+        "messages is text",
+    ),
     "a message as text": (messages(USER, "hi"), Reason.WRONG_TYPES, "messages[1] is text"),
     "a role of a wrong type": (
         messages({"role": 1, "content": "a"}, ASSISTANT),
@@ -173,7 +183,7 @@ def test_a_row_that_would_fail_is_refused_with_reason_and_place(row, reason, det
 
 
 def test_every_reason_found_in_a_row_alone_is_shown_above():
-    found_elsewhere = {Reason.TOO_LONG, Reason.DUPLICATE, Reason.LEAK}
+    found_elsewhere = {Reason.TOO_LONG, Reason.DUPLICATE, Reason.LEAK, Reason.AMBIGUOUS_SHAPE}
     assert {reason for _, reason, _ in REFUSED.values()} | found_elsewhere == set(Reason)
 
 

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from shared.errors import Denied, Refused
+from shared.runs.machines import Allowance, Cluster, Priority, VmSize
 from shared.runs.phases import Phase
-from shared.runs.ports import Allowance, Cluster, Priority, Provisioning, VmSize
+from shared.runs.ports import Provisioning
 from tests.unit.runs.test_reconciler import GOOD, drop, phases, play
 from tests.worlds import SIZE, FakeCluster, Simulation
 

@@ -9,9 +9,10 @@ import pytest
 from shared.errors import Denied
 from shared.runs import reconciler
 from shared.runs.endpoints import Rest
+from shared.runs.machines import VmSize
 from shared.runs.measures import Seen
 from shared.runs.phases import Phase
-from shared.runs.ports import Provisioning, VmSize
+from shared.runs.ports import Provisioning
 from shared.runs.record import Wish
 from shared.runs.room import needed, shortage
 from tests.unit.runs.test_hard_cases import fail

@@ -1,0 +1,145 @@
+"""Files that nobody should have to read: each in a process of its own, so that a crash or a greed for memory shows."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.memory import conversation, conversations, jsonl
+from tests.preparing import Outcome
+
+ROOT = Path(__file__).parents[3]
+MOST_MEMORY = 128 << 20
+DEEP = 100_000
+
+GOOD = jsonl(*conversations(400))
+LINE = jsonl(conversation("q", "a")).strip()
+
+
+def prepared(tmp_path: Path, content: bytes) -> tuple[Outcome, list[dict]]:
+    """What a process makes of a file, and the rows it refused."""
+    source, folder = tmp_path / "train.jsonl", tmp_path / "out"
+    source.write_bytes(content)
+    process = subprocess.run(
+        [sys.executable, "-m", "tests.preparing", source, folder],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr.decode(errors="replace")[-2000:]
+    outcome = Outcome(**json.loads(process.stdout))
+    assert outcome.peak < MOST_MEMORY, f"{outcome.peak >> 20} MiB"
+    assert (outcome.fingerprint is None) == bool(outcome.problems)
+    dropped = [json.loads(line) for line in (folder / "dropped.jsonl").read_bytes().splitlines()]
+    assert all(len(json.dumps(row)) < 4096 for row in dropped), "a refused row is told briefly"
+    assert all(row["reason"] for row in dropped)
+    return outcome, dropped
+
+
+def nested(before: bytes, opening: bytes, closing: bytes, after: bytes) -> bytes:
+    return before + opening * DEEP + closing * DEEP + after
+
+
+#: Whether the parser gives up first or the row's form is told first: either is true.
+NO_ROW = "too_deep, wrong_types"
+WITH_MORE = LINE[:-1] + b', "x": '
+ONE_BAD_ROW = {
+    "cut off in a string": (b'{"messages": [{"role": "user", "content": "wh', "not_json"),
+    "cut off in an escape": (rb'{"messages": [{"role": "user", "content": "\u00', "not_json"),
+    "cut off in a character": (b'{"messages": [{"role": "user", "content": "\xc3', "not_utf8"),
+    "binary": (random.Random(0).randbytes(5000).replace(b"\n", b""), "not_utf8"),
+    "a zip archive": (b"PK\x03\x04" + bytes(2000), "not_json"),
+    "UTF-16": (LINE.decode().encode("utf-16"), "not_utf8"),
+    "NUL": (LINE + b"\x00", "not_json"),
+    "50 MB": (b'{"messages": "' + b"x" * 50_000_000 + b'"}', "too_long"),
+    "50 MB of spaces": (b" " * 50_000_000, "too_long"),
+    "as long as may be, of escapes": (
+        b'{"messages": "' + rb"\n" * 2_000_000 + b'"}',
+        "wrong_types",
+    ),
+    "deep lists": (nested(b"", b"[", b"]", b""), NO_ROW),
+    "deep objects": (nested(b"", b'{"a":', b"}", b"").replace(b":}", b":1}"), NO_ROW),
+    "deep messages": (nested(b'{"messages": ', b"[", b"]", b"}"), NO_ROW),
+    "deep content": (
+        nested(b'{"messages": [{"role": "user", "content": ', b"[", b"]", b"}]}"),
+        NO_ROW,
+    ),
+    "deep tools": (nested(LINE[:-1] + b', "tools": [{"a": ', b"[", b"]", b"}]}"), "too_deep"),
+    "a deep column that nobody asked for": (nested(WITH_MORE, b"[", b"]", b"}"), "too_deep"),
+    "deep and never closed": (b"[" * DEEP, NO_ROW),
+    "NaN": (WITH_MORE + b"NaN}", "not_json"),
+    "Infinity": (b'{"messages": -Infinity}', "not_json"),
+    "a number without end": (b'{"messages": ' + b"9" * 1_000_000 + b"}", "wrong_types"),
+    "an exponent without end": (WITH_MORE[:-5] + b'"messages": 1e999999999}', "wrong_types"),
+    "lone surrogate": (LINE.replace(b'"q"', rb'"\ud83d"'), "lone_surrogate"),
+    "lone surrogate in a key": (LINE[:-1] + rb', "\udc00": 1}', "lone_surrogate"),
+    "raw surrogate": (LINE.replace(b'"q"', b'"\xed\xa0\x80"'), "not_utf8"),
+    "a megabyte of a role": (
+        LINE.replace(b'"user"', b'"%s"' % (b"r" * 1_000_000)),
+        "unknown_role",
+    ),
+    "100,000 columns": (
+        b"{" + b",".join(b'"column %d": 1' % number for number in range(100_000)) + b"}",
+        "unknown_shape",
+    ),
+    "two objects": (LINE + LINE, "not_json"),
+    "an array of rows": (b"[" + LINE + b"]", "wrong_types"),
+}
+
+
+@pytest.mark.parametrize("case", ONE_BAD_ROW)
+def test_a_bad_row_is_refused_with_its_reason_and_the_others_go_on(tmp_path, case):
+    row, reason = ONE_BAD_ROW[case]
+    outcome, dropped = prepared(tmp_path, GOOD + row + b"\n" + jsonl(*conversations(20, 1000)))
+    assert outcome.fingerprint
+    (refused,) = dropped
+    assert refused["line"] == 401
+    assert refused["reason"] in reason.split(", ")
+
+
+GOOD_ROWS = {
+    "byte order mark": b"\xef\xbb\xbf" + GOOD,
+    "CRLF": GOOD.replace(b"\n", b"\r\n"),
+    "both, and blank lines": b"\xef\xbb\xbf" + GOOD.replace(b"\n", b"\r\n\r\n \t\n"),
+    "no last line break": GOOD.rstrip(),
+    "duplicate keys, of which the last counts": GOOD.replace(
+        b'{"messages"', b'{"messages": [], "messages"'
+    ),
+    "millions of blank lines": GOOD + b"\n" * 3_000_000,
+    "spaces": GOOD.replace(b'{"messages"', b' \t{ "messages"'),
+}
+
+
+@pytest.mark.parametrize("case", GOOD_ROWS)
+def test_what_is_only_unusual_is_read(tmp_path, case):
+    outcome, dropped = prepared(tmp_path, GOOD_ROWS[case])
+    assert outcome.fingerprint
+    assert not dropped
+    report = json.loads((tmp_path / "out" / "report.json").read_bytes())
+    assert sum(split["rows"] for split in report["splits"].values()) == 400
+
+
+NO_DATASET = {
+    "20 MB of noise": random.Random(1).randbytes(20_000_000),
+    "50 MB without a line break": b"x" * 50_000_000,
+    "50 MB of opening brackets": b"[" * 50_000_000,
+    "a row a byte": b"x\n" * 2_000_000,
+    "deep rows": (b"[" * DEEP + b"\n") * 50,
+    "long rows that are not JSON": (b'{"messages": "' + b"x" * 4_000_000 + b"\n") * 12,
+    "long rows, all different, of one column": b"".join(
+        b'{"%d%s": 1}\n' % (number, b"c" * 3_000_000) for number in range(12)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NO_DATASET)
+def test_what_is_no_dataset_is_rejected_clearly(tmp_path, case):
+    outcome, dropped = prepared(tmp_path, NO_DATASET[case])
+    assert dropped
+    assert any("were refused" in problem for problem in outcome.problems)
+    assert all(len(problem) < 2000 for problem in outcome.problems)
