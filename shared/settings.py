@@ -7,7 +7,7 @@ docs/OPERATIONS.md and local.settings.sample.json are held to.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from shared import assets, durations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
+_HOST = re.compile(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$")
 
 GPU_SIZES = (
     "Standard_NC24ads_A100_v4,Standard_NC48ads_A100_v4,Standard_NC96ads_A100_v4,"
@@ -56,6 +57,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "DROPTUNE_DATASTORE": Setting(
         "droptune_datasets", "The workspace's datastore over the container `datasets`."
+    ),
+    "DROPTUNE_DATA_HOSTS": Setting(
+        "", "Hosts that a manifest's https files may come from, comma-separated; none by default."
+    ),
+    "DROPTUNE_HUB_TOKEN": Setting(
+        "", "A token for private and gated datasets of the Hugging Face hub, with read access."
     ),
     "DROPTUNE_METRICS_ENDPOINT": Setting(
         "", "Azure Monitor's metrics endpoint; by default that of the workspace's region."
@@ -99,6 +106,8 @@ class Settings:
     queue_uri: str
     api_key_digests: frozenset[str]
     datastore: str
+    data_hosts: frozenset[str]
+    hub_token: str = field(repr=False)
     metrics_endpoint: str
     registries: tuple[str, ...]
     fallback_models: tuple[assets.AssetId, ...]
@@ -157,6 +166,15 @@ class _Reader:
             self.problems.append(Problem(name, str(error)))
             return durations.parse("1m")
 
+    def hosts(self, name: str) -> frozenset[str]:
+        found = frozenset(host.lower().removesuffix(":443") for host in self.listed(name))
+        self.problems += [
+            Problem(name, f"'{host}' is no host", "Set bare names: data.example.org")
+            for host in sorted(found)
+            if not _HOST.match(host)
+        ]
+        return found
+
     def digests(self, name: str) -> frozenset[str]:
         found = frozenset(digest.lower() for digest in self.listed(name))
         if not all(map(_DIGEST.match, found)):
@@ -188,6 +206,8 @@ def read(environment: Mapping[str, str]) -> Settings:
         queue_uri=queue,
         api_key_digests=reader.digests("DROPTUNE_API_KEYS"),
         datastore=reader.text("DROPTUNE_DATASTORE"),
+        data_hosts=reader.hosts("DROPTUNE_DATA_HOSTS"),
+        hub_token=reader.text("DROPTUNE_HUB_TOKEN"),
         metrics_endpoint=reader.text("DROPTUNE_METRICS_ENDPOINT"),
         registries=reader.listed("DROPTUNE_REGISTRIES"),
         fallback_models=reader.models("DROPTUNE_FALLBACK_MODELS"),

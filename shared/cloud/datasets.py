@@ -6,20 +6,19 @@
 
 from __future__ import annotations
 
-import difflib
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from shared.cloud import hub
-from shared.cloud.blob_rows import ENDINGS, BlobSource, ending_of
+from shared.cloud.data_files import DataFiles
 from shared.cloud.failures import failing
 from shared.cloud.staging import staged
-from shared.cloud.storage import DATA, DATASETS
+from shared.cloud.storage import DATASETS
+from shared.cloud.web import Web
 from shared.data.options import Options
 from shared.data.page import PAGE_FILE
 from shared.data.prepare import fingerprint, prepare
 from shared.data.prompts import sample_prompts
-from shared.errors import Missing, Problem
+from shared.errors import DataRejected
 from shared.runs.ports import PreparedData
 
 if TYPE_CHECKING:
@@ -30,12 +29,13 @@ if TYPE_CHECKING:
 
     from shared.cloud.storage import StorageConnection
     from shared.data.ports import Source
+    from shared.errors import Problem
     from shared.runs.manifest import Dataset
     from shared.runs.ports import Message
     from shared.settings import Settings
 
-_MOST_NAMES: Final = 5000
-"""How many names of the container are looked through for the one that was probably meant."""
+NOWHERE: Final = Web(frozenset())
+"""Asks no server."""
 
 
 class BlobSink:
@@ -79,52 +79,34 @@ class BlobSink:
 
 
 class CloudPreparation:
-    """`shared.runs.ports.Preparation` on the containers `data` and `datasets`, and the hub.
+    """`shared.runs.ports.Preparation` on the containers `data` and `datasets`, the hub and listed https hosts.
 
     Args:
         connection: The storage account.
         datastore: The workspace's name for the container `datasets`.
+        web: What may be asked for files elsewhere; nothing unless it is given.
+        hub_token: For private datasets of the hub; never shown.
     """
 
-    def __init__(self, connection: StorageConnection, datastore: str) -> None:
+    def __init__(
+        self,
+        connection: StorageConnection,
+        datastore: str,
+        web: Web = NOWHERE,
+        hub_token: str = "",
+    ) -> None:
         self._connection = connection
         self._datastore = datastore
+        self._web = web
+        self._hub_token = hub_token
 
     def problems(self, dataset: Dataset) -> list[Problem]:
         """What is wrong with the sources at first sight: files that are not there, unknown formats."""
         if dataset.hub is not None:
-            return hub.problems(dataset)
-        return [
-            problem
-            for split, paths in _paths(dataset).items()
-            for path in paths
-            if (problem := self._problem(f"dataset.files.{split}", path)) is not None
-        ]
-
-    def _problem(self, place: str, path: str) -> Problem | None:
-        if "://" in path:
-            return Problem(
-                place, f"'{path}' is an address", "Upload the file to the container 'data'"
-            )
-        if ending_of(path) not in ENDINGS:
-            return Problem(
-                place,
-                f"'{path}' is of no format that Droptune reads",
-                f"Give it one of the endings {', '.join(ENDINGS)}",
-            )
-        try:
-            BlobSource(self._connection, path).identity  # noqa: B018 - asks the storage
-        except Missing:
-            near = self._nearest(path)
-            mend = f"Did you mean '{near}'?" if near else "Upload it there first"
-            return Problem(place, f"'{path}' is not in the container 'data'", mend)
-        return None
-
-    def _nearest(self, path: str) -> str | None:
-        with failing("listing the container data"):
-            blobs = self._connection.container(DATA).list_blob_names()
-            names = list(islice(blobs, _MOST_NAMES))
-        return next(iter(difflib.get_close_matches(path, names, n=1)), None)
+            return hub.problems(dataset, self._hub_token)
+        files = DataFiles(self._connection, self._web)
+        files.of(dataset)
+        return files.problems
 
     def prepare(
         self, dataset: Dataset, max_seq_length: int | None, beat: Callable[[], None]
@@ -169,11 +151,12 @@ class CloudPreparation:
 
     def _sources(self, dataset: Dataset) -> Mapping[str, Sequence[Source]]:
         if dataset.hub is not None:
-            return hub.sources(dataset)
-        return {
-            split: [BlobSource(self._connection, path) for path in paths]
-            for split, paths in _paths(dataset).items()
-        }
+            return hub.sources(dataset, self._hub_token)
+        files = DataFiles(self._connection, self._web)
+        found = files.of(dataset)
+        if files.problems:
+            raise DataRejected(files.problems)
+        return found
 
 
 def options_of(dataset: Dataset, max_seq_length: int | None) -> Options:
@@ -193,15 +176,8 @@ def options_of(dataset: Dataset, max_seq_length: int | None) -> Options:
     )
 
 
-def _paths(dataset: Dataset) -> Mapping[str, Sequence[str]]:
-    """The paths of each split that the manifest names."""
-    files = dataset.files
-    if files is None:
-        return {}
-    named = {"train": files.train, "validation": files.validation, "test": files.test}
-    return {split: paths for split, paths in named.items() if paths}
-
-
 def preparation_from(connection: StorageConnection, settings: Settings) -> CloudPreparation:
     """The preparation that the app settings name."""
-    return CloudPreparation(connection, settings.datastore)
+    return CloudPreparation(
+        connection, settings.datastore, Web(settings.data_hosts), settings.hub_token
+    )

@@ -1,36 +1,52 @@
 """Datasets of the Hugging Face hub as sources of JSON lines, streamed and pinned to a commit.
 
-Nothing that a dataset's author wrote is ever run: the library reads data files alone. `HF_ENDPOINT` and
-`HF_TOKEN` in the environment name another hub and a token, as for the hub's own tools.
+Nothing that a dataset's author wrote is ever run: the library reads data files alone, and refuses datasets that are
+programs. `HF_ENDPOINT` in the environment names another hub, as for the hub's own tools.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from shared.cloud.blob_rows import in_blocks
 from shared.cloud.failures import failing, plain, translation
+from shared.data.formats.parquet import parquet_rows
 from shared.errors import DataRejected, Missing, Problem, Transient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from shared.runs.manifest import Dataset
 
+BLOCK: Final = 1 << 20
+"""About as many bytes of lines are given at once."""
+
+_ANY_LENGTH: Final = 1 << 40
 _SECONDS: Final = 20
 
 
 class HubSource:
-    """`shared.data.ports.Source`: one split of a hub dataset at one commit."""
+    """`shared.data.ports.Source`: one split of a hub dataset at one commit.
 
-    def __init__(self, repository: str, config: str | None, commit: str, split: str) -> None:
+    Args:
+        repository: `OWNER/NAME`.
+        config: The configuration, if one is named.
+        commit: Of the repository.
+        split: The hub's name of it.
+        token: For private datasets; never shown.
+    """
+
+    def __init__(
+        self, repository: str, config: str | None, commit: str, split: str, token: str = ""
+    ) -> None:
         self._repository = repository
         self._config = config
         self._commit = commit
         self._split = split
+        self._token = token
 
     @property
     def name(self) -> str:
@@ -52,11 +68,12 @@ class HubSource:
         import pyarrow as pa
         from datasets.exceptions import DatasetsError
 
-        with failing(f"reading {self.name}"):
+        doing = f"reading {self.name}"
+        with failing(doing):
             try:
-                yield from in_blocks(self._lines())
-            except (DatasetsError, pa.ArrowException) as error:
-                ours = translation(error, f"reading {self.name}")
+                yield from _in_blocks(self._lines())
+            except (DatasetsError, pa.ArrowException, ValueError, RuntimeError) as error:
+                ours = translation(error, doing)
                 if isinstance(ours, Transient):
                     raise ours from error
                 raise DataRejected(
@@ -64,42 +81,130 @@ class HubSource:
                 ) from error
 
     def _lines(self) -> Iterator[bytes]:
-        from datasets import load_dataset
+        import datasets
+        from datasets.features.features import require_decoding
 
-        try:
-            rows = load_dataset(
-                self._repository,
-                self._config,
-                split=self._split,
-                revision=self._commit,
-                streaming=True,
-            )
-        except ValueError as error:  # an unknown configuration or split
-            raise DataRejected([Problem(self.name, plain(str(error)))]) from error
+        builder: Any = datasets.load_dataset_builder(
+            _remote(self._repository),
+            self._config,
+            revision=self._commit,
+            token=self._token or None,
+        )
+        rows = builder.as_streaming_dataset(self._split)
+        features = rows.features
+        plain_columns = features is not None and not require_decoding(dict(features))
+        if plain_columns and _is_parquet(builder):
+            yield from self._parquet_lines(builder.config.data_files[self._split])
+            return
         for row in rows:
             yield msgspec.json.encode(row, enc_hook=str)
 
+    def _parquet_lines(self, addresses: Sequence[str]) -> Iterator[bytes]:
+        """Rows of Parquet files, a few at a time: the library holds whole row groups, of any size."""
+        from huggingface_hub import HfFileSystem
 
-def commit_of(repository: str, revision: str) -> str:
+        files = HfFileSystem(token=self._token or None)
+        for address in addresses:
+            file = _HubFile(files, address)
+            for some in parquet_rows(file, limit=_ANY_LENGTH, count=lambda _: None):
+                # What is not UTF-8 is refused as that once more, as a line.
+                yield from (line.replace(b"\n", b" ") for line in some.lines)
+
+
+class _HubFile:
+    """`shared.data.ports.File`: one file of a dataset, at an address `hf://…@COMMIT/…`."""
+
+    def __init__(self, files: Any, address: str) -> None:
+        self._files = files
+        self._address = address
+
+    @property
+    def name(self) -> str:
+        """`hub:OWNER/NAME@COMMIT/PATH`."""
+        return "hub:" + self._address.removeprefix("hf://datasets/")
+
+    @property
+    def identity(self) -> str:
+        """The same."""
+        return self.name
+
+    @functools.cached_property
+    def _size(self) -> int:
+        return int(self._files.info(self._address)["size"])
+
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self._size
+
+    def span(self, start: int, length: int) -> bytes:
+        """So many bytes from `start` on."""
+        found: bytes = self._files.cat_file(self._address, start=start, end=start + length)
+        return found
+
+    def blocks(self) -> Iterator[bytes]:
+        """Its bytes in order."""
+        for start in range(0, self._size, BLOCK):
+            yield self.span(start, min(BLOCK, self._size - start))
+
+
+def _is_parquet(builder: Any) -> bool:
+    """Whether the dataset is Parquet files, of which every row and column is wanted."""
+    from datasets.packaged_modules.parquet.parquet import Parquet
+
+    return (
+        isinstance(builder, Parquet)
+        and builder.config.columns is None
+        and builder.config.filters is None
+    )
+
+
+def _remote(repository: str) -> str:
+    """The dataset as the library looks for it on the hub alone, never in a folder of that name."""
+    return f"hf://datasets/{repository}"
+
+
+def _in_blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines, each without its newline, in blocks of about a mebibyte."""
+    waiting = bytearray()
+    for line in lines:
+        waiting += line
+        waiting += b"\n"
+        if len(waiting) >= BLOCK:
+            yield bytes(waiting)
+            waiting.clear()
+    if waiting:
+        yield bytes(waiting)
+
+
+def commit_of(repository: str, revision: str, token: str = "") -> str:
     """The commit that a branch or tag points to.
 
     Raises:
         Missing: There is no such dataset, or no such revision of it.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     with failing(f"looking for the hub dataset {repository}"):
         try:
-            info = HfApi().dataset_info(repository, revision=revision, timeout=_SECONDS)
+            info = HfApi(token=token or None).dataset_info(
+                repository, revision=revision, timeout=_SECONDS
+            )
         except RevisionNotFoundError as error:
             raise Missing(
                 f"the hub dataset '{repository}' has no revision '{revision}'"
             ) from error
         except RepositoryNotFoundError as error:  # the hub says the same of private ones
-            raise Missing(
-                f"there is no dataset '{repository}' on the hub, or it is private"
-            ) from error
+            hidden = (
+                "the token in DROPTUNE_HUB_TOKEN may not read it" if token else "it is private"
+            )
+            raise Missing(f"there is no dataset '{repository}' on the hub, or {hidden}") from error
+        except HFValidationError as error:
+            raise Missing(f"'{repository}' is no name of a hub dataset") from error
         return str(info.sha)
 
 
@@ -110,34 +215,40 @@ def _splits(dataset: Dataset) -> Mapping[str, str]:
     return {split: name for split, name in named.items() if name is not None}
 
 
-def sources(dataset: Dataset) -> Mapping[str, Sequence[HubSource]]:
+def sources(dataset: Dataset, token: str = "") -> Mapping[str, Sequence[HubSource]]:
     """A source for each split, all at the same commit.
+
+    Args:
+        dataset: With `hub`.
+        token: For private datasets; never shown.
 
     Raises:
         DataRejected: There is no such dataset or revision.
     """
     assert dataset.hub is not None
     try:
-        commit = commit_of(dataset.hub, dataset.revision)
+        commit = commit_of(dataset.hub, dataset.revision, token)
     except Missing as error:
         raise DataRejected([Problem("dataset.hub", str(error))]) from error
     return {
-        split: [HubSource(dataset.hub, dataset.config, commit, name)]
+        split: [HubSource(dataset.hub, dataset.config, commit, name, token)]
         for split, name in _splits(dataset).items()
     }
 
 
-def problems(dataset: Dataset) -> list[Problem]:
+def problems(dataset: Dataset, token: str = "") -> list[Problem]:
     """What a few requests to the hub can tell: no such dataset, revision, configuration or split."""
     assert dataset.hub is not None
     try:
-        commit = commit_of(dataset.hub, dataset.revision)
+        commit = commit_of(dataset.hub, dataset.revision, token)
     except Missing as error:
         return [Problem("dataset.hub", str(error))]
     try:
-        names = _split_names(dataset.hub, dataset.config, commit)
-    except ValueError as error:
+        names = _split_names(dataset, commit, token)
+    except ValueError as error:  # no such configuration
         return [Problem("dataset.config", plain(str(error)))]
+    except DataRejected as error:
+        return list(error.problems)
     return [
         Problem(
             f"dataset.splits.{split}",
@@ -149,12 +260,30 @@ def problems(dataset: Dataset) -> list[Problem]:
     ]
 
 
-def _split_names(repository: str, config: str | None, commit: str) -> Sequence[str]:
+def _split_names(dataset: Dataset, commit: str, token: str) -> Sequence[str]:
     import datasets
+    from datasets.data_files import EmptyDatasetError
+    from datasets.exceptions import DataFilesNotFoundError
 
+    assert dataset.hub is not None
     look: Any = datasets.get_dataset_split_names
-    with failing(f"reading the splits of the hub dataset {repository}"):
-        found = look(repository, config_name=config, revision=commit)
+    with failing(f"reading the splits of the hub dataset {dataset.hub}"):
+        try:
+            found = look(
+                _remote(dataset.hub),
+                config_name=dataset.config,
+                revision=commit,
+                token=token or None,
+            )
+        except (DataFilesNotFoundError, EmptyDatasetError) as error:
+            what = f"'{dataset.hub}' has no files of rows"
+            raise DataRejected([Problem("dataset.hub", what)]) from error
+        except RuntimeError as error:
+            if "scripts are no longer supported" not in str(error):
+                raise
+            what = f"'{dataset.hub}' is a program that makes rows; only data is read"
+            mend = "Choose a copy in Parquet or JSON lines, or upload the rows as files"
+            raise DataRejected([Problem("dataset.hub", what, mend)]) from error
     return [str(name) for name in found]
 
 

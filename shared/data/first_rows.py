@@ -32,7 +32,7 @@ def extent_of(chunks: Iterable[Lines]) -> Extent:
     """Count the rows and the blank lines."""
     rows = blank = 0
     for chunk in chunks:
-        full = 1 if chunk.too_long else sum(map(_is_row, chunk.lines))
+        full = 1 if chunk.refusal else sum(map(_is_row, chunk.lines))
         rows += full
         blank += len(chunk.lines) - full
     return Extent(rows, blank)
@@ -43,7 +43,7 @@ def first_rows(chunks: Iterable[Lines], rows: int) -> Iterator[Lines]:
     left = rows
     for chunk in chunks if left else ():
         places = [
-            place for place, line in enumerate(chunk.lines) if chunk.too_long or _is_row(line)
+            place for place, line in enumerate(chunk.lines) if chunk.refusal or _is_row(line)
         ]
         if len(places) >= left:
             yield chunk._replace(lines=chunk.lines[: places[left - 1] + 1])

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from io import FileIO
 
-#: What a processor's cache holds while its lines are cut, checked and written: a sixth faster than a mebibyte.
-_BLOCK = 1 << 18
+#: What a processor's cache holds while its lines are cut, checked and written; a mebibyte takes a sixth longer.
+_BLOCK = 1 << 16
 #: Bytes that are worth handing to another thread, and how many times that may wait for the disk.
 _HANDFUL = 1 << 22
 _MOST_UNWRITTEN = 2
@@ -31,7 +31,7 @@ _SYNC_EVERY = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A file of JSON lines.
+    """A file, of the format that the ending of its name says.
 
     Attributes:
         path: Where it lies.
@@ -60,7 +60,7 @@ class FileSource:
         return f"{self.name}#{facts.st_size}-{facts.st_mtime_ns}"
 
     def blocks(self) -> Iterator[bytes]:
-        """Its bytes, a quarter of a mebibyte at a time.
+        """Its bytes, 64 KiB at a time.
 
         Raises:
             shared.errors.Missing: There is no such file.
@@ -72,6 +72,16 @@ class FileSource:
         with file:
             while block := file.read(_BLOCK):
                 yield block
+
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self.path.stat().st_size
+
+    def span(self, start: int, length: int) -> bytes:
+        """So many bytes from `start` on."""
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(start)
+            return file.read(length)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from shared.data.reasons import Reason, Refusal
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _NEWLINE = b"\n"
 #: What remains of a line that is too long, to show its author which it was.
 _PREFIX = 256
 
 
 class Lines(NamedTuple):
-    """Some lines in a row.
+    """Some rows of a file, one after the other; in most formats a row is a line.
 
     Attributes:
         first: The number of the first, counted from 1.
-        lines: Their bytes without the newline; a carriage return before it is still there, as JSON
-            allows.
-        too_long: 0, or the length in bytes of the single line that `lines` then holds the
-            beginning of.
+        lines: Their bytes, JSON if all is well, without a newline at the end; a carriage return
+            before it is still there, as JSON allows.
+        refusal: Why the single row that `lines` then holds the beginning of cannot be read.
     """
 
     first: int
     lines: list[bytes]
-    too_long: int = 0
+    refusal: Refusal | None = None
+
+
+def too_long(first: int, line: bytes, size: int, limit: int) -> Lines:
+    """A row of `size` bytes, refused; `line` is its beginning."""
+    detail = f"{size:,} bytes; the most is {limit:,}"
+    return Lines(first, [line[:_PREFIX]], Refusal(Reason.TOO_LONG, detail))
 
 
 def lines_of(blocks: Iterable[bytes], *, limit: int) -> Iterator[Lines]:
@@ -36,10 +43,10 @@ def lines_of(blocks: Iterable[bytes], *, limit: int) -> Iterator[Lines]:
 
     Args:
         blocks: The bytes of one file in order.
-        limit: The longest line in bytes; longer ones are skipped and told by `too_long`.
+        limit: The longest line in bytes; longer ones are refused.
     """
     number = 1
-    begun = _Begun(limit)
+    begun = Begun(limit)
     for block in blocks:
         end = block.find(_NEWLINE)
         if end < 0:
@@ -55,19 +62,23 @@ def lines_of(blocks: Iterable[bytes], *, limit: int) -> Iterator[Lines]:
         else:
             lines[0] = begun.finished(number).lines[0]
         if number == 1 and lines:
-            lines[0] = lines[0].removeprefix(_BOM)
+            lines[0] = lines[0].removeprefix(BOM)
         yield from _checked(number, lines, limit)
         number += len(lines)
         begun.add(last)
     if begun.size:
         rest = begun.finished(number)
         if number == 1:
-            rest.lines[0] = rest.lines[0].removeprefix(_BOM)
+            rest.lines[0] = rest.lines[0].removeprefix(BOM)
         yield rest
 
 
-class _Begun:
-    """The line whose end has not been read yet; of one that is too long only the beginning."""
+class Begun:
+    """The row whose end has not been read yet; of one that is too long only the beginning.
+
+    Attributes:
+        size: Bytes so far.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -75,6 +86,7 @@ class _Begun:
         self.size = 0
 
     def add(self, piece: bytes) -> None:
+        """Take in what comes next of it."""
         already_too_long = self.size > self._limit
         self.size += len(piece)
         if self.size <= self._limit:
@@ -84,9 +96,12 @@ class _Begun:
             del self._kept[_PREFIX:]
 
     def finished(self, number: int) -> Lines:
-        line = Lines(number, [bytes(self._kept)], self.size if self.size > self._limit else 0)
+        """The row, or its refusal; what comes next begins another."""
+        kept, size = bytes(self._kept), self.size
         self._kept, self.size = bytearray(), 0
-        return line
+        if size > self._limit:
+            return too_long(number, kept, size, self._limit)
+        return Lines(number, [kept])
 
 
 def _checked(first: int, lines: list[bytes], limit: int) -> Iterator[Lines]:
@@ -97,4 +112,4 @@ def _checked(first: int, lines: list[bytes], limit: int) -> Iterator[Lines]:
         return
     for number, line in enumerate(lines, first):
         size = len(line)
-        yield Lines(number, [line[:_PREFIX]], size) if size > limit else Lines(number, [line])
+        yield too_long(number, line, size, limit) if size > limit else Lines(number, [line])

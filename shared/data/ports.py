@@ -6,7 +6,7 @@ stream, so that a dataset's size never decides how much memory its preparation t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """One file, or one split of a hub dataset, as JSON lines."""
+    """One split of a hub dataset, or anything else that comes as JSON lines; or a `File`."""
 
     @property
     def name(self) -> str:
@@ -35,7 +35,23 @@ class Source(Protocol):
         ...
 
     def blocks(self) -> Iterator[bytes]:
-        """The raw bytes in order, read lazily, in blocks of at most a few megabytes."""
+        """The bytes in order, read lazily, in blocks of at most a few megabytes."""
+        ...
+
+
+@runtime_checkable
+class File(Source, Protocol):
+    """A source whose bytes are as somebody wrote them: the ending of its name says the format.
+
+    `shared.data.formats` makes rows of it. A source that is not a file is JSON lines, whatever its name.
+    """
+
+    def size(self) -> int:
+        """Its length in bytes."""
+        ...
+
+    def span(self, start: int, length: int) -> bytes:
+        """So many bytes from `start` on (they are all there), of the version that `identity` names."""
         ...
 
 

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     LONE_SURROGATE = "lone_surrogate"
     TOO_DEEP = "too_deep"
     TOO_LONG = "too_long"
+    TOO_MANY_CELLS = "too_many_cells"
     WRONG_TYPES = "wrong_types"
     UNKNOWN_SHAPE = "unknown_shape"
     AMBIGUOUS_SHAPE = "ambiguous_shape"
@@ -63,6 +64,10 @@ _WORDS: dict[Reason, tuple[str, str]] = {
     Reason.TOO_LONG: (
         "longer than a row may be",
         "Split the conversation; a model reads no more than the beginning of so long a row",
+    ),
+    Reason.TOO_MANY_CELLS: (
+        "more cells than the header has names",
+        "Quote cells that hold the delimiter",
     ),
     Reason.WRONG_TYPES: (
         "a value of the wrong type",

@@ -24,9 +24,9 @@ class InputReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         sources: Their identities, in the order read.
-        bytes: Read in all.
-        rows: Lines that are not blank. `rows` = rows written from here + `not_selected` + all of
-            `dropped`.
+        bytes: Read in all, of packed files as they are.
+        rows: Lines that are not blank, or what the format has in their place. `rows` = rows written
+            from here + `not_selected` + all of `dropped`.
         blank: Blank lines; not counted as rows.
         not_selected: Rows outside of the sample that `percent` asks for.
         dropped: Refused rows by reason.
@@ -206,6 +206,10 @@ class InputTally:
     blank: int = 0
     not_selected: int = 0
     dropped: Counter[Reason] = field(default_factory=Counter)
+
+    def count_bytes(self, size: int) -> None:
+        """Add bytes that were read."""
+        self.bytes += size
 
     def report(self) -> InputReport:
         """The counts so far."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.data.first_rows import extent_of, first_rows
-from shared.data.lines import lines_of
+from shared.data.formats.reading import place_of, rows_of
 from shared.data.reasons import Reason, Refusal
 from shared.data.report import InputTally
 from shared.data.rows import Example, Reader
@@ -101,8 +101,8 @@ class Selection:
         self._look(split, source.name, at_once=True)
 
     def _lines(self, source: Source, tally: InputTally | None) -> Iterator[Lines]:
-        blocks = source.blocks() if tally is None else _counted(source.blocks(), tally)
-        return lines_of(blocks, limit=self._options.max_row_bytes)
+        count = _uncounted if tally is None else tally.count_bytes
+        return rows_of(source, limit=self._options.max_row_bytes, count=count)
 
     def _read_first(self, split: str, source: Source, tally: InputTally) -> None:
         """Take the first rows of a source; all of it is counted as read, once."""
@@ -120,14 +120,10 @@ class Selection:
             self._look(split, source.name)
 
     def _take_all(self, split: str, source: Source, chunks: Iterable[Lines]) -> None:
-        most = self._options.max_row_bytes
         for chunk in self._watched(split, source, chunks):
-            if chunk.too_long:
+            if chunk.refusal is not None:
                 self.inputs[split].rows += 1
-                refusal = Refusal(
-                    Reason.TOO_LONG, f"{chunk.too_long:,} bytes; the most is {most:,}"
-                )
-                self._invalid(split, source.name, chunk.first, chunk.lines[0], refusal)
+                self._invalid(split, source.name, chunk.first, chunk.lines[0], chunk.refusal)
             else:
                 self._take(split, source.name, chunk.first, chunk.lines)
             if self.hopeless:
@@ -177,7 +173,7 @@ class Selection:
         tally.dropped[refusal.reason] += 1
         self._dropped += 1
         self._outputs.drop(split, source, number, line, refusal)
-        self.first_examples.add(refusal.reason, f"{source} line {number}", refusal.detail)
+        self.first_examples.add(refusal.reason, place_of(source, number), refusal.detail)
         if self._dropped % _REFUSALS_A_LOOK == 0:
             self._look(split, source)
             if self._dropped >= PATIENCE:
@@ -202,7 +198,5 @@ def _seen_in(other: str, split: str) -> Refusal:
     return Refusal(Reason.LEAK, f"also in {other}")
 
 
-def _counted(blocks: Iterable[bytes], tally: InputTally) -> Iterator[bytes]:
-    for block in blocks:
-        tally.bytes += len(block)
-        yield block
+def _uncounted(_: int) -> None:
+    """For bytes that are read a second time."""

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from shared.data.ports import Sink
 
 #: Few enough bytes to be in a processor's cache still.
-_BLOCK = 1 << 18
+_BLOCK = 1 << 16
 
 
 class LinesFile:
-    """Takes lines one at a time and passes them on a quarter of a mebibyte at a time."""
+    """Takes lines one at a time and passes them on 64 KiB at a time."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write

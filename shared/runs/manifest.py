@@ -63,7 +63,7 @@ Names = Annotated[
 
 
 class Files(Section):
-    """Paths in the container `data`, one or several for each split."""
+    """Paths or patterns in the container `data`, or https addresses; one or several for each split."""
 
     train: Names = Field(min_length=1, description="Files to train on.")
     validation: Names = Field(default=(), description="Files to evaluate on.")
@@ -83,7 +83,9 @@ class Dataset(Section):
         default="main", description="Branch, tag or commit; resolved to a commit and recorded."
     )
     splits: Splits = Field(default=Splits(), description="The hub dataset's splits.")
-    files: Files | None = Field(default=None, description="Files in the container `data`.")
+    files: Files | None = Field(
+        default=None, description="Files in the container `data`, or on https servers."
+    )
     shape: (
         Literal["messages", "sharegpt", "alpaca", "prompt-completion", "question-answer"] | None
     ) = Field(

@@ -53,3 +53,22 @@ def test_identity_needs_both_addresses():
         settings.read(environment)
     environment["DROPTUNE_STORAGE__queueServiceUri"] = "https://q"
     assert settings.read(environment).blob_uri == "https://b"
+
+
+def test_hosts_of_data_are_bare_names_and_none_by_default():
+    """What is no host would never match one, in silence."""
+    assert settings.read(GOOD).data_hosts == frozenset()
+    read = settings.read(
+        GOOD | {"DROPTUNE_DATA_HOSTS": "Data.Example.org, b.example.org:8443,c:443"}
+    )
+    assert read.data_hosts == {"data.example.org", "b.example.org:8443", "c"}
+    for wrong in ("https://a.org", "a.org/x", "*.a.org", "me@a.org", "a.org:", "-a.org"):
+        with pytest.raises(SettingsError, match="is no host"):
+            settings.read(GOOD | {"DROPTUNE_DATA_HOSTS": wrong})
+
+
+def test_the_hub_token_is_not_shown():
+    """Settings may end in a log; a token may not."""
+    read = settings.read(GOOD | {"DROPTUNE_HUB_TOKEN": "hf_secret"})
+    assert read.hub_token == "hf_secret"
+    assert "hf_secret" not in repr(read)

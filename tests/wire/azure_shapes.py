@@ -144,12 +144,16 @@ MAY_LACK = {
     "workspaces/computes": (
         "systemData",
         "properties.properties.allocationStateTransitionTime",
+        "properties.provisioningErrors[*].error.target",
+        "properties.provisioningErrors[*].error.details",
+        "properties.provisioningErrors[*].error.additionalInfo",
     ),
     "registries/models/versions": ("properties.provisioningState", "systemData"),
     "ErrorResponse": ("error.target", "error.details[*].target"),
     "MfeOperation": ("error.target", "error.additionalInfo"),
 }
-"""Read-only fields that recorded bodies do not have; a cluster's transition time is there later."""
+"""Read-only fields that recorded bodies do not have; a cluster's transition time is there later.
+No failed cluster was recorded: of an error, code and message are asked for."""
 
 _LEAVES = {"string": (str,), "int": (int,), "number": (int, float), "bool": (bool,)}
 

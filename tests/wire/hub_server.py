@@ -16,10 +16,14 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """A hub with one dataset, as a context manager; `url` is its address."""
+    """A hub with one dataset, as a context manager; `url` is its address.
 
-    def __init__(self, name: str, files: dict[str, bytes]) -> None:
+    With a `token` the dataset is private: whoever does not send it is told that there is no such dataset.
+    """
+
+    def __init__(self, name: str, files: dict[str, bytes], token: str = "") -> None:
         self.asked: list[str] = []
+        self.token = token
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -65,6 +69,8 @@ class Hub:
 
     def answer(self, url, headers):
         path = unquote(url.path)
+        if self.token and headers.get("Authorization") != f"Bearer {self.token}":
+            return self.missing("RepoNotFound", 401)
         api, resolve = f"/api/datasets/{self.name}", f"/datasets/{self.name}/resolve/"
         if path.startswith(api):
             return self.api(path.removeprefix(api))

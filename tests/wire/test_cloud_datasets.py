@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import threading
@@ -11,9 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shared.cloud import blob_rows, staging, storage
-from shared.cloud.blob_rows import BlobSource
+from shared.cloud import staging, storage
+from shared.cloud.blob_files import BlobFile
+from shared.cloud.data_files import DataFiles
 from shared.cloud.datasets import BlobSink, CloudPreparation
+from shared.cloud.web import Web
+from shared.data.formats.endings import KNOWN
+from shared.data.formats.reading import rows_of
 from shared.errors import DataRejected, Missing, StaleRecord
 from shared.runs.manifest import Dataset
 
@@ -50,8 +55,28 @@ def as_parquet(rows):
     return body.getvalue()
 
 
+def as_tsv(rows):
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(["note", "messages"])
+    writer.writerows(["a, b", json.dumps(row["messages"])] for row in rows)
+    return text.getvalue().encode()
+
+
+def zstd(body):
+    packed = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(packed, "zstd") as stream:
+        stream.write(body)
+    return packed.getvalue().to_pybytes()
+
+
 def read(source):
-    return [json.loads(line) for line in b"".join(source.blocks()).splitlines() if line]
+    return [
+        json.loads(line)
+        for some in rows_of(source, limit=1 << 20, count=lambda _: None)
+        for line in some.lines
+        if line
+    ]
 
 
 @pytest.fixture
@@ -72,48 +97,43 @@ def a_dataset(*train, **more):
         ("array.json", json.dumps(ROWS, indent=2).encode()),
         ("marked.json", b"\xef\xbb\xbf \n" + json.dumps(ROWS).encode()),
         ("a.csv", as_csv(ROWS)),
+        ("a.tsv", as_tsv(ROWS)),
         ("a.parquet", as_parquet(ROWS)),
+        ("a.jsonl.gz", gzip.compress(as_lines(ROWS))),
+        ("a.json.zst", zstd(json.dumps(ROWS).encode())),
+        ("a.CSV.ZST", zstd(as_csv(ROWS))),
+        ("a.tsv.gz", gzip.compress(as_tsv(ROWS))),
     ],
 )
 def test_every_format_gives_the_same_rows(connection, path, body):
     """The ending says the format; the rows come out the same."""
     put(connection, path, body)
-    rows = read(BlobSource(connection, path))
+    rows = read(BlobFile(connection, path))
     assert [row["messages"] for row in rows] == [row["messages"] for row in ROWS]
 
 
 @pytest.mark.parametrize(
     ("path", "body", "why"),
     [
-        ("a.json", b'[{"messages": 1}, ', "not JSON"),
+        ("a.json", b'[{"messages": 1}, ', "cut off"),
         ("a.parquet", b"nonsense" * 20, "not Parquet"),
-        ("a.csv", b"messages\n\xff\xfe\n", "not UTF-8"),
+        ("a.csv", b"\xff\xfem\0e\0\n\0", "no text"),
+        ("a.jsonl.gz", gzip.compress(as_lines(ROWS))[:-9], "cut off"),
     ],
 )
 def test_a_file_that_is_not_what_its_ending_says_is_rejected(connection, path, body, why):
     """The author is told which file, and what is wrong with it."""
     put(connection, path, body)
     with pytest.raises(DataRejected, match=why) as raised:
-        read(BlobSource(connection, path))
+        read(BlobFile(connection, path))
     assert raised.value.problems[0].place == f"data/{path}"
-
-
-def test_an_array_that_does_not_fit_is_rejected(connection, monkeypatch):
-    """Memory is bounded, and the author is told what to do."""
-    monkeypatch.setattr(blob_rows, "LONGEST_ARRAY", 100)
-    monkeypatch.setattr(storage, "_CHUNK", 100)
-    storage._make_blobs.cache_clear()
-    put(connection, "a.json", json.dumps(ROWS).encode())
-    with pytest.raises(DataRejected, match="one row per line"):
-        read(BlobSource(connection, "a.json"))
-    storage._make_blobs.cache_clear()
 
 
 def test_large_files_come_in_bounded_blocks(connection):
     """A file of many blocks is never in memory as a whole."""
     body = as_lines(ROWS) * 1200
     put(connection, "large.jsonl", body)
-    blocks = list(BlobSource(connection, "large.jsonl").blocks())
+    blocks = list(BlobFile(connection, "large.jsonl").blocks())
     assert b"".join(blocks) == body
     assert len(blocks) > 1
     assert max(map(len, blocks)) <= 4 << 20
@@ -122,18 +142,18 @@ def test_large_files_come_in_bounded_blocks(connection):
 def test_a_file_that_is_replaced_while_it_is_read_is_not_mixed(connection):
     """Identity and content belong together."""
     put(connection, "a.jsonl", as_lines(ROWS))
-    source = BlobSource(connection, "a.jsonl")
+    source = BlobFile(connection, "a.jsonl")
     first = source.identity
     put(connection, "a.jsonl", as_lines(ROWS[:20]))
     with pytest.raises(StaleRecord):
         read(source)
-    assert BlobSource(connection, "a.jsonl").identity != first
+    assert BlobFile(connection, "a.jsonl").identity != first
 
 
 def test_a_file_that_is_not_there_is_missing(connection):
     """The source names itself."""
     with pytest.raises(Missing, match=r"data/none\.jsonl"):
-        assert BlobSource(connection, "none.jsonl").identity
+        assert BlobFile(connection, "none.jsonl").identity
 
 
 def test_rows_are_prepared_once_and_found_again(connection, preparation):
@@ -223,11 +243,66 @@ def test_what_cannot_be_found_is_told_at_once_with_the_nearest_name(connection, 
     )
     assert [(each.place, each.mend) for each in problems] == [
         ("dataset.files.train", "Did you mean 'chats/train.jsonl'?"),
-        ("dataset.files.validation", "Give it one of the endings .jsonl, .json, .csv, .parquet"),
-        ("dataset.files.test", "Upload the file to the container 'data'"),
+        ("dataset.files.validation", f"Endings are {KNOWN}"),
+        (
+            "dataset.files.test",
+            "Upload the file to the container 'data', or have the host added to DROPTUNE_DATA_HOSTS",
+        ),
         ("dataset.files.test", "Upload it there first"),
     ]
     assert preparation.problems(a_dataset("chats/train.jsonl")) == []
+
+
+def test_patterns_stand_for_files_in_the_order_of_their_names(connection, preparation):
+    """`*` stays in a folder, `**` goes through them; each file counts once, what tools leave behind not at all."""
+    for number, path in enumerate(
+        ("v/b.jsonl", "v/a.jsonl", "v/deep/er/c.jsonl", "v/_SUCCESS", "v/.x.jsonl", "w/d.jsonl")
+    ):
+        put(connection, path, as_lines(ROWS[10 * number : 10 * number + 10]))
+
+    def found(*paths):
+        files = DataFiles(connection, Web(frozenset()))
+        names = [file.name for file in files.of(a_dataset(*paths))["train"]]
+        assert files.problems == []
+        return names
+
+    assert found("v/*.jsonl") == ["data/v/a.jsonl", "data/v/b.jsonl"]
+    assert found("**/*.jsonl") == [
+        "data/v/a.jsonl",
+        "data/v/b.jsonl",
+        "data/v/deep/er/c.jsonl",
+        "data/w/d.jsonl",
+    ]
+    assert found("v/**", "w/?.jsonl", "v/a.jsonl")[-1] == "data/w/d.jsonl"
+    assert len(found("v/**", "w/?.jsonl", "v/a.jsonl")) == 4
+    prepared = preparation.prepare(a_dataset("v/**/*.jsonl"), None, lambda: None)
+    assert sum(prepared.rows.values()) == 30
+
+
+def test_a_file_that_joins_a_pattern_makes_other_data(connection, preparation):
+    """The fingerprint is of the files that the pattern stands for, not of the pattern."""
+    put(connection, "v/a.jsonl", as_lines(ROWS[:40]))
+    first = preparation.prepare(a_dataset("v/*.jsonl"), None, lambda: None)
+    put(connection, "v/b.jsonl", as_lines(ROWS[40:]))
+    second = preparation.prepare(a_dataset("v/*.jsonl"), None, lambda: None)
+    assert first.fingerprint != second.fingerprint
+    assert sum(second.rows.values()) == len(ROWS)
+
+
+def test_a_pattern_that_goes_wrong_is_told(connection, preparation):
+    """Nothing matched, or more than was meant: a file of another kind, or one held out."""
+    put(connection, "chats/train.jsonl", as_lines(ROWS))
+    put(connection, "chats/test.jsonl", as_lines(ROWS))
+    put(connection, "chats/readme.md", b"x")
+    nothing, strange, both = preparation.problems(
+        a_dataset("chats/tain*.jsonl", "chats/*", test=["chats/test.jsonl"])
+    )
+    assert "matches nothing" in nothing.reason
+    assert nothing.mend == "Did you mean 'chats/train.jsonl'?"
+    assert "'chats/*' matches 'chats/readme.md'" in strange.reason
+    assert both.reason == "'data/chats/test.jsonl' is named for another split, too"
+    with pytest.raises(DataRejected, match="matches nothing"):
+        preparation.prepare(a_dataset("none/*.jsonl"), None, lambda: None)
 
 
 def test_nothing_looks_finished_before_it_is(connection, monkeypatch):

@@ -183,7 +183,13 @@ def test_a_row_that_would_fail_is_refused_with_reason_and_place(row, reason, det
 
 
 def test_every_reason_found_in_a_row_alone_is_shown_above():
-    found_elsewhere = {Reason.TOO_LONG, Reason.DUPLICATE, Reason.LEAK, Reason.AMBIGUOUS_SHAPE}
+    found_elsewhere = {
+        Reason.TOO_LONG,
+        Reason.TOO_MANY_CELLS,
+        Reason.DUPLICATE,
+        Reason.LEAK,
+        Reason.AMBIGUOUS_SHAPE,
+    }
     assert {reason for _, reason, _ in REFUSED.values()} | found_elsewhere == set(Reason)
 
 

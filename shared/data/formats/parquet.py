@@ -1,0 +1,220 @@
+"""Parquet to rows: a few at a time, so that neither the file's size nor that of its row groups decides the memory.
+
+Arrow's reader takes a row group's columns page by page when it is told not to fetch ahead (`pre_buffer`), through a
+small buffer for each column.
+"""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from shared.data.formats.damage import damaged, told_by_arrow
+from shared.data.formats.packing import check_growth
+from shared.data.formats.parquet_footer import NoFooter, footer_of
+from shared.data.formats.parquet_pages import PageTooLarge, PageWatch
+from shared.data.formats.thrift import Malformed
+from shared.data.lines import Lines, too_long
+from shared.data.reasons import Reason, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from shared.data.ports import File
+
+_BUFFER: Final = 2 << 20
+"""Bytes that are fetched at once for one column."""
+_BATCH: Final = 1 << 20
+"""About as many bytes of rows are decoded at once, within `_FEWEST` and `_MOST` rows."""
+_FEWEST: Final = 8
+_MOST: Final = 256
+_EXCERPT: Final = 256
+
+
+def parquet_rows(file: File, *, limit: int, count: Callable[[int], None]) -> Iterator[Lines]:
+    """Numbered rows, counted from 1 through all row groups, as JSON objects by column.
+
+    Args:
+        file: Where to read.
+        limit: The longest row in bytes, written as JSON; longer ones are refused.
+        count: Told how many bytes were read, each time.
+
+    Raises:
+        shared.errors.DataRejected: It is not Parquet, damaged, or unpacks to more than the bounds of packed
+            files allow.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        footer = footer_of(file)
+        check_growth(file.size(), footer.unpacked, file.name)
+        reading = _Reading(
+            file, count, [PageWatch(each.start, each.end) for each in footer.chunks]
+        )
+        with pq.ParquetFile(
+            pa.PythonFile(reading, "r"),
+            pre_buffer=False,
+            buffer_size=_BUFFER,
+            page_checksum_verification=True,
+        ) as parquet:
+            _check_columns(parquet.schema_arrow.names, file.name)
+            at_once = min(max(_BATCH * footer.rows // max(footer.unpacked, 1), _FEWEST), _MOST)
+            first = 1
+            for batch in parquet.iter_batches(batch_size=at_once, use_threads=False):
+                yield from rows_of_batch(batch, first=first, limit=limit)
+                first += len(batch)
+    except PageTooLarge as error:
+        mend = "Write it anew with pages of about 1 MB, or as JSON lines"
+        raise damaged(file.name, f"cannot be read in bounded memory: {error}", mend) from error
+    except (pa.ArrowException, NoFooter, Malformed, UnicodeDecodeError, OSError) as error:
+        if not told_by_arrow(error):
+            raise
+        said = " ".join(str(error).split())
+        raise damaged(file.name, f"is not Parquet, or damaged: {said}", "Write it anew") from error
+
+
+def rows_of_batch(batch: Any, *, first: int, limit: int) -> Iterator[Lines]:
+    """The rows of an Arrow record batch or table, as for `parquet_rows`.
+
+    Args:
+        batch: The rows.
+        first: The number of the first of them.
+        limit: The longest row in bytes.
+    """
+    try:
+        lines = lines_of_table(batch)
+    except UnicodeDecodeError as error:  # text is decoded only here, all of a batch at once
+        if len(batch) > 1:
+            for place in range(len(batch)):
+                yield from rows_of_batch(batch.slice(place, 1), first=first + place, limit=limit)
+        else:
+            beginning = bytes(error.object[:_EXCERPT])
+            yield Lines(first, [beginning], Refusal(Reason.NOT_UTF8, error.reason))
+        return
+    if max(map(len, lines), default=0) <= limit:
+        yield Lines(first, lines)
+        return
+    for number, line in enumerate(lines, first):
+        size = len(line)
+        yield too_long(number, line, size, limit) if size > limit else Lines(number, [line])
+
+
+def lines_of_table(table: Any) -> list[bytes]:
+    """The rows of an Arrow record batch or table as JSON objects by column.
+
+    Raises:
+        UnicodeDecodeError: What is said to be text is not UTF-8.
+    """
+    table = _without_nanoseconds(table)
+    stored_as_bytes = [field.name for field in table.schema if _holds_bytes(field.type)]
+    rows = table.to_pylist()
+    for row in rows:
+        for column in stored_as_bytes:
+            row[column] = _as_text(row[column])
+    return [_encode(row) for row in rows]
+
+
+#: Numbers, dates and the like have a form in JSON; what has none (decimals) goes as its text, NaN as null.
+_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def _check_columns(names: Sequence[str], name: str) -> None:
+    if twice := [column for column, times in Counter(names).items() if times > 1]:
+        raise damaged(
+            name,
+            "names columns more than once: " + ", ".join(twice),
+            "Give every column a name of its own",
+        )
+
+
+def _without_nanoseconds(batch: Any) -> Any:
+    """Times in microseconds: Arrow gives finer ones as values of pandas, which is heavy to load."""
+    import pyarrow as pa
+
+    fields, columns = list(batch.schema), list(batch.columns)
+    for place, (field, column) in enumerate(zip(fields, columns, strict=True)):
+        kind = field.type
+        if pa.types.is_timestamp(kind) and kind.unit == "ns":
+            kind = pa.timestamp("us", kind.tz)
+        elif pa.types.is_duration(kind) and kind.unit == "ns":
+            kind = pa.duration("us")
+        if kind is not field.type:
+            fields[place] = field.with_type(kind)
+            columns[place] = column.cast(kind, safe=False)
+    return type(batch).from_arrays(columns, schema=pa.schema(fields))
+
+
+def _holds_bytes(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _holds_bytes(kind.value_type)
+    if kind.num_fields:
+        return any(_holds_bytes(kind.field(place).type) for place in range(kind.num_fields))
+    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(test(kind) for test in tests) or pa.types.is_fixed_size_binary(kind)
+
+
+def _as_text(value: Any) -> Any:
+    """Bytes as the text that older writers store so; what is no text stays, and goes as base64."""
+    match value:
+        case bytes():
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return value
+        case list() | tuple():
+            return [_as_text(item) for item in value]
+        case dict():
+            return {key: _as_text(item) for key, item in value.items()}
+    return value
+
+
+class _Reading(io.RawIOBase):
+    """A file as Python has them, to be read anywhere: Parquet begins at its end.
+
+    Args:
+        file: Where to read.
+        count: Told how many bytes were read.
+        watches: What looks at them, in the order of their places.
+    """
+
+    def __init__(
+        self, file: File, count: Callable[[int], None], watches: Sequence[PageWatch]
+    ) -> None:
+        self._file = file
+        self._count = count
+        self._watches = watches
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size()}[whence]
+        self._at = base + offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(self._file.size() - self._at, 0)
+        wanted = left if size < 0 else min(size, left)
+        found = self._file.span(self._at, wanted) if wanted else b""
+        first = bisect_right(self._watches, self._at, key=lambda watch: watch.start) - 1
+        for watch in self._watches[max(first, 0) :]:
+            if watch.start >= self._at + len(found):
+                break
+            watch.see(self._at, found)
+        self._at += len(found)
+        self._count(len(found))
+        return found

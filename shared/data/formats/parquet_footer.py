@@ -1,0 +1,111 @@
+"""What a Parquet file says of itself, at its end: how many rows, and where the columns of each row group lie.
+
+Structs and fields: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from shared.data.formats.thrift import Compact, Malformed, Unfinished
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shared.data.formats.thrift import Value
+    from shared.data.ports import File
+
+_TAIL: Final = 8
+"""Bytes after the footer: its length, and `PAR1`."""
+
+_LONGEST: Final = 64 << 20
+_FILE_ROWS, _FILE_GROUPS = 3, 4
+_GROUP_COLUMNS: Final = 1
+_COLUMN_FACTS: Final = 3
+_UNPACKED, _PACKED, _DATA_AT, _DICTIONARY_AT = 6, 7, 9, 11
+
+
+class NoFooter(Exception):
+    """The file has none, or one that is damaged; the message says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One column in one row group: where its pages are."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What the file says of itself; it may lie.
+
+    Attributes:
+        rows: In all row groups.
+        unpacked: Bytes of all pages, unpacked.
+        chunks: In the order of their places in the file.
+    """
+
+    rows: int
+    unpacked: int
+    chunks: list[Chunk]
+
+
+def footer_of(file: File) -> Footer:
+    """Read a file's footer.
+
+    Raises:
+        NoFooter: There is none, or it is damaged.
+    """
+    size = file.size()
+    if size <= _TAIL:
+        raise NoFooter(f"it is {size} bytes long")
+    tail = file.span(size - _TAIL, _TAIL)
+    length = int.from_bytes(tail[:4], "little")
+    if tail[4:] != b"PAR1":
+        raise NoFooter("it does not end as a Parquet file does")
+    if length > min(size - _TAIL, _LONGEST):
+        raise NoFooter(f"a footer of {length:,} bytes")
+    try:
+        facts = Compact(file.span(size - _TAIL - length, length)).struct()
+        columns = list(_columns(facts))
+        return Footer(
+            _whole(facts[_FILE_ROWS]),
+            sum(_whole(column[_UNPACKED]) for column in columns),
+            sorted(map(_chunk, columns), key=lambda chunk: chunk.start),
+        )
+    except (KeyError, Unfinished, Malformed) as error:
+        raise NoFooter("its footer is damaged") from error
+
+
+def _columns(facts: dict[int, Value]) -> Iterator[dict[int, Value]]:
+    for group in _listed(facts[_FILE_GROUPS]):
+        for column in _listed(_struct(group)[_GROUP_COLUMNS]):
+            yield _struct(_struct(column)[_COLUMN_FACTS])
+
+
+def _chunk(column: dict[int, Value]) -> Chunk:
+    # A column may have no dictionary, and without rows no page of data; then 0 stands for the place.
+    places = [_whole(column.get(field, 0)) for field in (_DATA_AT, _DICTIONARY_AT)]
+    start = min(filter(None, places), default=0)
+    return Chunk(start, start + _whole(column[_PACKED]) if start else 0)
+
+
+def _whole(value: Value) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise Malformed("a number was to be here")
+    return value
+
+
+def _listed(value: Value) -> list[Value]:
+    if not isinstance(value, list):
+        raise Malformed("a list was to be here")
+    return value
+
+
+def _struct(value: Value) -> dict[int, Value]:
+    if not isinstance(value, dict):
+        raise Malformed("a struct was to be here")
+    return value

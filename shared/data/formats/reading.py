@@ -1,0 +1,70 @@
+"""The way in: any source to numbered rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.data.formats.damage import damaged
+from shared.data.formats.delimited import delimited_rows
+from shared.data.formats.endings import KNOWN, Format, kind_of
+from shared.data.formats.json_rows import json_rows
+from shared.data.formats.packing import unpacked
+from shared.data.formats.parquet import parquet_rows
+from shared.data.lines import lines_of
+from shared.data.ports import File
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from shared.data.lines import Lines
+    from shared.data.ports import Source
+
+
+def rows_of(source: Source, *, limit: int, count: Callable[[int], None]) -> Iterator[Lines]:
+    """A source's rows as JSON bytes, numbered, in bounded memory.
+
+    A row's number is what its author finds it by: the line of `.jsonl`, of `.csv` and of `.json` that is no
+    array; its place, counted from 1, in an array and in Parquet.
+
+    Args:
+        source: A file of any format, or JSON lines.
+        limit: The longest row in bytes; longer ones are refused.
+        count: Told how many bytes were read, each time.
+
+    Raises:
+        shared.errors.DataRejected: The file is not what its name says.
+    """
+    if not isinstance(source, File):
+        return lines_of(_counted(source.blocks(), count), limit=limit)
+    kind = kind_of(source.name)
+    if kind is None:
+        raise damaged(
+            source.name, "is of no format that Droptune reads", f"Give it an ending of {KNOWN}"
+        )
+    if kind.format is Format.PARQUET:
+        return parquet_rows(source, limit=limit, count=count)
+    blocks: Iterable[bytes] = _counted(source.blocks(), count)
+    if kind.packing is not None:
+        blocks = unpacked(blocks, kind.packing, source.name)
+    match kind.format:
+        case Format.CSV:
+            return delimited_rows(blocks, delimiter=",", limit=limit, name=source.name)
+        case Format.TSV:
+            return delimited_rows(blocks, delimiter="\t", limit=limit, name=source.name)
+        case Format.JSON:
+            return json_rows(blocks, limit=limit, name=source.name)
+        case _:
+            return lines_of(blocks, limit=limit)
+
+
+def place_of(source: str, number: int) -> str:
+    """Where a row stands, for its author: `data/x.parquet row 7`, `data/x.jsonl line 7`."""
+    kind = kind_of(source)
+    by_place = kind is not None and kind.format in (Format.JSON, Format.PARQUET)
+    return f"{source} {'row' if by_place else 'line'} {number}"
+
+
+def _counted(blocks: Iterable[bytes], count: Callable[[int], None]) -> Iterator[bytes]:
+    for block in blocks:
+        count(len(block))
+        yield block

@@ -1,0 +1,233 @@
+"""Whatever rows people write, in whatever format and however the bytes arrive, the same rows come out."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from shared.cloud.globs import matcher, prefix_of
+from shared.data.formats.parquet_footer import footer_of
+from shared.data.formats.parquet_pages import PageWatch
+from shared.data.reasons import Reason
+from shared.errors import DataRejected
+from tests.unit.data.rows_of_bytes import MemoryFile, rows
+from tests.unit.data.test_packing import zstd
+
+untimed = settings(deadline=None)  # other work on the machine is no failure
+blocks = st.integers(1, 40) | st.just(1 << 16)
+letters = st.characters(exclude_categories=["Cs"])
+texts = st.text(letters, max_size=12) | st.sampled_from(
+    ['"', '\\"', "[", '{"a": [', "],", "\n", "\r\n", "\\", "'"]
+)
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=12,
+)
+tokens = st.sampled_from(
+    [
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b'"',
+        b"\\",
+        b",",
+        b":",
+        b" ",
+        b"1",
+        b"n",
+        b'"a"',
+        b'{"a":1}',
+        b"]",
+        b",",
+    ]
+)
+names = st.text(st.sampled_from("abcäß _-"), min_size=1, max_size=4).map(str.strip).filter(bool)
+# A lone carriage return is written without quotes by Python's writer, and refused by its reader.
+cells = texts.filter(lambda text: "\0" not in text and "\r" not in text.replace("\r\n", ""))
+
+
+@untimed
+@given(st.lists(values, max_size=8), st.sampled_from([None, 0, 3]), blocks, st.booleans())
+def test_an_array_is_its_elements(elements, indent, block, escaped):
+    content = json.dumps(elements, indent=indent, ensure_ascii=escaped).encode()
+    assert [json.loads(row) for _, row in rows(content, "a.json", block)] == elements
+
+
+@untimed
+@given(st.lists(tokens, max_size=14).map(lambda tail: b"[" + b"".join(tail)), blocks)
+@example(b'["\\', 1)
+@example(b"[1]\n", 1)
+def test_an_array_is_taken_exactly_when_it_is_json_all_through(content, block):
+    """Cutting an array by its brackets is sound: rows that are all JSON make an array that is."""
+    try:
+        cut = [json.loads(row) for _, row in rows(content, "a.json", block)]
+    except (DataRejected, ValueError):
+        cut = None
+    try:
+        whole = json.loads(content)
+    except ValueError:
+        whole = None
+    assert repr(cut) == repr(whole)
+
+
+@untimed
+@given(st.data(), st.sampled_from([",", "\t"]), st.sampled_from(["\n", "\r\n"]), blocks)
+def test_a_table_is_what_pythons_writer_wrote(data, delimiter, end, block):
+    columns = data.draw(st.lists(names, min_size=1, max_size=4, unique=True))
+    row = st.lists(cells, min_size=len(columns), max_size=len(columns))
+    table = data.draw(st.lists(row.filter(any), max_size=6))
+    text = io.StringIO()
+    writer = csv.writer(
+        text,
+        delimiter=delimiter,
+        lineterminator=end,
+        quoting=data.draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL])),
+    )
+    writer.writerows([columns, *table])
+    found = rows(text.getvalue().encode(), "a.csv" if delimiter == "," else "a.tsv", block)
+    assert [json.loads(line) for _, line in found] == [
+        dict(zip(columns, cells, strict=True)) for cells in table
+    ]
+    lines = text.getvalue().split("\n")
+    for number, _ in found:
+        before = io.StringIO("\n".join(lines[: number - 1]) + "\n", newline="")
+        assert len(list(csv.reader(before, delimiter=delimiter))) == 1 + [
+            n for n, _ in found
+        ].index(number)
+
+
+@untimed
+@given(st.binary(max_size=80), blocks, st.sampled_from(["a.csv", "a.tsv", "a.json", "a.jsonl"]))
+def test_any_bytes_end_in_rows_or_a_rejection_whatever_the_blocks(content, block, name):
+    def outcome(block):
+        try:
+            return [
+                (number, str(row) if isinstance(row, Reason) else row)
+                for number, row in rows(content, name, block, limit=1024)
+            ]
+        except DataRejected as error:
+            return str(error)
+
+    assert outcome(block) == outcome(1 << 16)
+
+
+@untimed
+@given(
+    st.binary(max_size=300),
+    blocks,
+    st.sampled_from([(".gz", gzip.compress), (".zst", zstd)]),
+    st.integers(0, 400),
+)
+def test_packing_changes_nothing_and_no_cut_goes_unseen(content, block, packing, cut):
+    ending, pack = packing
+    packed = pack(content)
+    assert rows(packed, f"a.jsonl{ending}", block) == rows(content, "a.jsonl")
+    assume(cut < len(packed))
+    try:
+        rows(packed[:cut], f"a.jsonl{ending}", block)
+    except DataRejected as error:
+        assert "cut off" in str(error)  # noqa: PT017
+    else:
+        raise AssertionError("a cut file passed")
+
+
+messages = st.none() | st.lists(
+    st.none() | st.fixed_dictionaries({"role": st.none() | texts, "content": st.none() | texts}),
+    max_size=4,
+)
+table_rows = st.fixed_dictionaries(
+    {"id": st.none() | st.integers(-9, 9), "messages": messages, "note": st.none() | texts}
+)
+schema = pa.schema(
+    {
+        "id": pa.int64(),
+        "messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
+        "note": pa.string(),
+    }
+)
+
+
+@untimed
+@given(
+    st.lists(table_rows, max_size=12),
+    st.integers(1, 5),
+    st.booleans(),
+    st.sampled_from(["none", "zstd", "snappy"]),
+)
+def test_parquet_is_what_arrow_says_it_is(table, group, dictionary, compression):
+    body = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_pylist(table, schema),
+        body,
+        row_group_size=group,
+        use_dictionary=dictionary,
+        compression=compression,
+    )
+    found = rows(body.getvalue(), "a.parquet")
+    assert [json.loads(row) for _, row in found] == pq.read_table(body).to_pylist() == table
+    assert [number for number, _ in found] == list(range(1, len(table) + 1))
+
+
+parts = st.text(st.sampled_from("ab."), min_size=1, max_size=3)
+
+
+@untimed
+@given(st.lists(parts, min_size=1, max_size=4), st.data())
+def test_a_pattern_matches_what_it_was_made_from(folders, data):
+    path = "/".join(folders)
+    wild = [
+        data.draw(st.sampled_from([part, "*", part[0] + "*", "*" + part[-1], "?" * len(part)]))
+        for part in folders
+    ]
+    pattern = "/".join(wild)
+    assert matcher(pattern).fullmatch(path)
+    assert path.startswith(prefix_of(pattern))
+    assert matcher("**/" + wild[-1]).fullmatch(path)
+    assert matcher("**").fullmatch(path)
+    assert not matcher(pattern).fullmatch(path + "/a")
+    assert not matcher(pattern).fullmatch("a/" + path)
+
+
+@untimed
+@given(
+    st.lists(table_rows, min_size=1, max_size=12),
+    st.sampled_from(["none", "zstd"]),
+    st.sampled_from(["1.0", "2.0"]),
+    st.booleans(),
+    st.integers(1, 64),
+)
+def test_every_page_is_seen_whatever_the_blocks(table, compression, version, dictionary, block):
+    """The watch arrives at the column's end: it has read every header, and every size in them."""
+    body = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_pylist(table, schema),
+        body,
+        compression=compression,
+        data_page_version=version,
+        use_dictionary=dictionary,
+        data_page_size=1,
+        write_batch_size=1,
+        write_page_checksum=True,
+    )
+    content = body.getvalue()
+    footer = footer_of(MemoryFile(content, "a.parquet"))
+    assert footer.rows == len(table)
+    assert len(footer.chunks) == 4
+    for chunk in footer.chunks:
+        watch = PageWatch(chunk.start, chunk.end)
+        for at in range(chunk.start, len(content), block):
+            watch.see(at, content[at : at + block])
+        assert watch.seen_to == watch.end

@@ -1,0 +1,289 @@
+"""Parquet of any types and layout, a few rows at a time."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import io
+import json
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from shared.data.formats import parquet_pages
+from shared.data.formats.reading import place_of, rows_of
+from shared.data.reasons import Reason
+from shared.errors import DataRejected
+from tests.memory import conversation, conversations
+from tests.unit.data.rows_of_bytes import MemoryFile, rows
+
+
+def parquet(table: pa.Table, **how) -> bytes:
+    body = io.BytesIO()
+    pq.write_table(table, body, **how)
+    return body.getvalue()
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd", "lz4", "brotli"])
+@pytest.mark.parametrize("group", [7, 10_000])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_rows_come_out_numbered_through_all_row_groups(compression, group, dictionary):
+    table = pa.Table.from_pylist(conversations(600))
+    content = parquet(
+        table, compression=compression, row_group_size=group, use_dictionary=dictionary
+    )
+    found = rows(content, "data/a.parquet")
+    assert [number for number, _ in found] == list(range(1, 601))
+    assert [json.loads(row) for _, row in found] == conversations(600)
+
+
+def test_values_of_every_type_have_a_form_in_json():
+    moment = dt.datetime(2026, 5, 17, 1, 2, 3, 4)  # noqa: DTZ001
+    table = pa.table(
+        {
+            "text": pa.array(["ä", None]),
+            "large": pa.array(["ä", ""], pa.large_string()),
+            "view": pa.array(["a", "b"], pa.string_view()),
+            "coded": pa.array(["x", "x"]).dictionary_encode(),
+            "bytes": pa.array(["ü".encode(), b"\xff"], pa.binary()),
+            "nested": pa.array(
+                [[{"content": b"t"}], None], pa.list_(pa.struct([("content", pa.binary())]))
+            ),
+            "number": pa.array([1.5, float("nan")]),
+            "whole": pa.array([2**63, 0], pa.uint64()),
+            "exact": pa.array([decimal.Decimal("1.20"), None]),
+            "day": pa.array([moment.date(), None]),
+            "moment": pa.array([moment, None], pa.timestamp("ns")),
+            "there": pa.array([moment, None], pa.timestamp("ns", "UTC")),
+            "span": pa.array([1_500_000_000, None], pa.duration("ns")),
+            "map": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64())),
+            "none": pa.nulls(2),
+            "yes": pa.array([True, False]),
+        }
+    )
+    first, second = (json.loads(row) for _, row in rows(parquet(table), "a.parquet"))
+    assert first == {
+        "text": "ä",
+        "large": "ä",
+        "view": "a",
+        "coded": "x",
+        "bytes": "ü",
+        "nested": [{"content": "t"}],
+        "number": 1.5,
+        "whole": 2**63,
+        "exact": "1.20",
+        "day": "2026-05-17",
+        "moment": "2026-05-17T01:02:03.000004",
+        "there": "2026-05-17T01:02:03.000004Z",
+        "span": "PT1.5S",
+        "map": [["k", 1]],
+        "none": None,
+        "yes": True,
+    }
+    assert (second["bytes"], second["number"], second["nested"]) == ("/w==", None, None)
+
+
+def test_text_that_is_not_utf8_costs_its_row_alone():
+    """Arrow does not look at what it reads as text."""
+    offsets = pa.py_buffer(b"".join(n.to_bytes(4, "little") for n in (0, 1, 3, 4)))
+    broken = pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"a\xff\xfeb"))
+    assert rows(parquet(pa.table({"t": broken})), "a.parquet") == [
+        (1, b'{"t":"a"}'),
+        (2, Reason.NOT_UTF8),
+        (3, b'{"t":"b"}'),
+    ]
+
+
+def test_a_row_over_the_limit_is_refused_alone():
+    table = pa.table({"t": ["a", "x" * 200, "b"]})
+    assert rows(parquet(table), "a.parquet", limit=100) == [
+        (1, b'{"t":"a"}'),
+        (2, Reason.TOO_LONG),
+        (3, b'{"t":"b"}'),
+    ]
+
+
+def test_no_rows_are_no_rows():
+    assert rows(parquet(pa.table({"t": pa.array([], pa.string())})), "a.parquet") == []
+    assert rows(parquet(pa.table({})), "a.parquet") == []
+
+
+GOOD = parquet(pa.Table.from_pylist(conversations(50)), compression="zstd")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", b"PAR1" * 4, b"nonsense" * 20, GOOD[:-1], GOOD[: len(GOOD) // 2], GOOD[1:]],
+)
+def test_what_is_no_parquet_is_rejected(content):
+    with pytest.raises(DataRejected, match=r"is not Parquet, or damaged|in bounded") as raised:
+        rows(content, "data/a.parquet")
+    assert raised.value.problems[0].place == "data/a.parquet"
+
+
+@pytest.mark.parametrize("at", range(4, 400, 40))
+def test_damaged_bytes_end_as_a_rejection_or_in_other_rows_never_in_a_crash(at):
+    damaged = GOOD[:at] + bytes(byte ^ 0x5A for byte in GOOD[at : at + 20]) + GOOD[at + 20 :]
+    with pytest.raises(DataRejected, match=r"is not Parquet, or damaged|in bounded memory"):
+        rows(damaged, "a.parquet")
+
+
+DAMAGED = """
+import random
+from shared.errors import DataRejected
+from tests.unit.data.rows_of_bytes import rows
+from tests.unit.data.test_parquet import GOOD
+
+draw = random.Random(7)
+for _ in range(2000):
+    content = bytearray(GOOD)
+    for _ in range(draw.choice((1, 1, 2, 5))):
+        content[draw.randrange(len(content))] = draw.randrange(256)
+    try:
+        rows(bytes(content), "a.parquet")
+    except DataRejected:
+        pass
+"""
+
+
+def test_no_damage_ends_the_process():
+    """Some of Arrow's own accessors do: they are not asked."""
+    subprocess.run([sys.executable, "-c", DAMAGED], check=True, timeout=200)
+
+
+@pytest.mark.parametrize(
+    "footer",
+    [
+        b"",
+        b"\x00",
+        b"\x19" * 40,  # lists in lists
+        b"\x1c" * 40,  # structs in structs
+        b"\x16" + b"\xff" * 40,  # a number without end
+        b"\x16\x02\x19\xfc\xff\xff\xff\xff\x0f",  # a list longer than the file
+        b"\x36\x02\x19\x1c\x19\x1c\x3c\x00\x00\x00\x00",  # a column without facts
+    ],
+)
+def test_a_footer_that_is_none_is_told(footer):
+    content = b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+    with pytest.raises(DataRejected, match="is not Parquet, or damaged"):
+        rows(content, "a.parquet")
+
+
+def test_a_checksum_that_is_there_is_checked():
+    table = pa.table({"t": [f"{n:09}" for n in range(100)]})
+    content = parquet(table, compression="none", write_page_checksum=True, use_dictionary=False)
+    place = content.index(b"000000050")
+    with pytest.raises(DataRejected, match="damaged"):
+        rows(content[:place] + b"X" + content[place + 1 :], "a.parquet")
+
+
+def test_two_columns_of_one_name_are_rejected():
+    table = pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])
+    with pytest.raises(DataRejected, match="names columns more than once: a"):
+        rows(parquet(table), "a.parquet")
+
+
+def test_a_file_that_unpacks_out_of_all_proportion_is_rejected_unread():
+    table = pa.table({"t": ["x" * (1 << 20)] * 80})
+    content = parquet(table, compression="zstd", use_dictionary=False)
+    assert len(content) < 100_000
+    with pytest.raises(DataRejected, match="more than 200 times its size"):
+        rows(content, "a.parquet")
+
+
+def test_what_fails_in_reading_is_not_taken_for_damage():
+    class Broken(MemoryFile):
+        def span(self, start, length):
+            if start < 100:
+                raise ConnectionResetError("gone")
+            return super().span(start, length)
+
+    with pytest.raises(ConnectionResetError, match="gone"):
+        list(rows_of(Broken(GOOD, "a.parquet"), limit=1 << 20, count=lambda _: None))
+
+
+def test_bytes_are_counted_as_they_are_read():
+    counted: list[int] = []
+    list(rows_of(MemoryFile(GOOD, "a.parquet"), limit=1 << 20, count=counted.append))
+    assert len(GOOD) <= sum(counted) <= 2 * len(GOOD) + (64 << 10)
+
+
+def test_a_row_is_found_by_its_place_a_line_by_its_line():
+    assert place_of("data/a.parquet", 7) == "data/a.parquet row 7"
+    assert place_of("data/a.json.gz", 7) == "data/a.json.gz row 7"
+    assert place_of("data/a.csv", 7) == "data/a.csv line 7"
+    assert place_of("train", 7) == "train line 7"
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_a_page_that_would_fill_the_memory_is_told_before_it_is_decoded(
+    monkeypatch, compression, version, dictionary
+):
+    """Wherever it stands: here it is the last of many."""
+    texts = [f"{n:0100}" for n in range(30_000)] + [f"{n:0200}" * 1000 for n in range(20)]
+    content = parquet(
+        pa.table({"id": range(len(texts)), "t": texts}),
+        compression=compression,
+        data_page_version=version,
+        use_dictionary=dictionary,
+    )
+    assert len(rows(content, "a.parquet")) == len(texts)
+    monkeypatch.setattr(parquet_pages, "MOST_PAGE", 2 << 20)
+    found = rows_of(MemoryFile(content, "a.parquet"), limit=1 << 20, count=lambda _: None)
+    read = []
+    with pytest.raises(DataRejected, match=r"in bounded memory: a page of [45] MB") as raised:
+        read += (some for some in found)
+    assert "pages of about 1 MB" in raised.value.problems[0].mend
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+from shared.data.folders import FileSource
+from shared.data.formats.reading import rows_of
+
+def peak():
+    return 1024 * int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+
+few, many = map(Path, sys.argv[1:])
+list(rows_of(FileSource(few), limit=1 << 22, count=lambda _: None))
+before, size = peak(), 0
+for some in rows_of(FileSource(many), limit=1 << 22, count=lambda _: None):
+    size += sum(map(len, some.lines))
+print(size, peak() - before)
+"""
+
+
+@pytest.mark.parametrize("layout", ["one row group", "wide rows"])
+def test_memory_does_not_grow_with_the_row_group(tmp_path, layout):
+    """A row group of 300 MB of text, read by a process of its own."""
+    if layout == "one row group":
+        table = pa.Table.from_pylist(
+            [conversation(f"{n:050}" * 60, "a" * 3000) for n in range(10)]
+        )
+        table = pa.concat_tables([table] * 5000)
+    else:
+        table = pa.table({"t": [f"{n:0100}" * 30_000 for n in range(100)]})
+    pq.write_table(table.slice(0, 10), tmp_path / "few.parquet")
+    pq.write_table(
+        table,
+        tmp_path / "many.parquet",
+        row_group_size=1 << 20,
+        write_batch_size=8 if layout == "wide rows" else None,
+        use_dictionary=False,
+        compression="none",
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", MEMORY, tmp_path / "few.parquet", tmp_path / "many.parquet"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    size, grown = map(int, found.stdout.split())
+    assert size > 280e6
+    assert grown < 150e6
