@@ -20,6 +20,7 @@ from shared.runs import naming
 from shared.runs.endpoints import EndpointRecord
 from shared.runs.limits import Limits, Pace
 from shared.runs.machines import Allowance, Cluster, ClusterRequest, Priority, VmSize
+from shared.runs.measures import Measured, Seen
 from shared.runs.parameters import Component, Input
 from shared.runs.ports import (
     Deployment,
@@ -57,6 +58,7 @@ INPUTS = {
 }
 
 SIZE = "Standard_NC24ads_A100_v4"
+BIG = "Standard_NC48ads_A100_v4"
 
 
 class CrashError(BaseException):
@@ -333,6 +335,9 @@ class FakeResource:
     traffic: dict[str, int] = field(default_factory=dict)
     changing_until: datetime = START
     made_at: datetime = START
+    attempt: int = 1
+    size: str = ""
+    error: str = ""
 
 
 @dataclass
@@ -344,12 +349,22 @@ class SimulatedWorkspace:
     job_takes: timedelta = timedelta(minutes=20)
     rollout_takes: timedelta = timedelta(minutes=5)
     place: str = "sub/group/ws"
+    curves: Mapping[str, list[tuple[int, float]]] | None = None
     metrics_of_jobs: Mapping[str, float] = field(default_factory=lambda: {"eval_loss": 1.0})
     fates: list[tuple[JobState, bool]] = field(default_factory=list)
     deployment_fates: list[Provisioning] = field(default_factory=list)
     update_fates: list[Provisioning] = field(default_factory=list)
+    error: str = "ResourceNotReady: User container has crashed or terminated"
+    errors: list[str] = field(default_factory=list)
+    cores_allowed: dict[str, int] = field(default_factory=dict)
+    health: dict[str, Seen] = field(default_factory=dict)
+    ill: list[bool] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    requests_made: list[Any] = field(default_factory=list)
     versions: dict[str, list[FoundationModel]] = field(default_factory=dict)
-    sizes: list[VmSize] = field(default_factory=lambda: [VmSize(SIZE, "A100", 24, 1)])
+    sizes: list[VmSize] = field(
+        default_factory=lambda: [VmSize(SIZE, "A100", 24, 1), VmSize(BIG, "A100", 48, 2)]
+    )
     quotas: dict[Priority, list[Allowance]] = field(default_factory=dict)
     clusters: dict[str, FakeCluster] = field(default_factory=dict)
     cluster_fates: list[Provisioning] = field(default_factory=list)
@@ -390,8 +405,11 @@ class SimulatedWorkspace:
             return next((s for s in self.sizes if s.name.lower() == name.lower()), None)
 
     def quota(self, size: VmSize, priority: Priority) -> Sequence[Allowance]:
-        del size
         with self.faults.around("workspace.quota"):
+            if size.name in self.cores_allowed:
+                self._tidy()
+                allowed = self.cores_allowed[size.name]
+                return [Allowance(f"family of {size.name}", allowed, self._used(size.name))]
             return self.quotas.get(priority, [])
 
     # Clusters
@@ -471,10 +489,12 @@ class SimulatedWorkspace:
             if self._job_state(self.jobs[name]) is JobState.ACTIVE:
                 self.jobs[name].cancelled = True
 
-    def metrics(self, job: str) -> Mapping[str, float]:
-        with self.faults.around("workspace.metrics"):
+    def measured(self, job: str) -> Measured:
+        with self.faults.around("workspace.measured"):
             assert self._job_state(self.jobs[job]) is JobState.COMPLETED
-            return self.metrics_of_jobs
+            last = self.metrics_of_jobs
+            curves = {name: [(1, 9.0), (2, value)] for name, value in last.items()}
+            return Measured(last, curves if self.curves is None else self.curves, {"training": 7})
 
     def has_model(self, name: str, version: str) -> bool:
         with self.faults.around("workspace.has_model"):
@@ -483,6 +503,7 @@ class SimulatedWorkspace:
     def register(self, request: Any) -> None:
         with self.faults.around("workspace.register"):
             self.models[(request.name, request.version)] = request.run
+            self.requests_made.append(request)
 
     # Endpoints
 
@@ -549,8 +570,8 @@ class SimulatedWorkspace:
             if found is None:
                 return None
             state = self._provisioning(found)
-            error = "probe failed" if state is Provisioning.FAILED else None
-            return Deployment(name, state, found.run, error)
+            error = found.error if state is Provisioning.FAILED else None
+            return Deployment(name, state, found.run, error, found.attempt, found.size)
 
     def deployments(self, endpoint: str) -> Sequence[Deployment]:
         with self.faults.around("workspace.deployments"):
@@ -568,10 +589,26 @@ class SimulatedWorkspace:
             key = (request.endpoint, request.name)
             if key in self.made:
                 raise Busy(f"{request.name} is there")
+            if self.refusals:
+                raise Refused(self.refusals.pop(0))
+            allowed = self.cores_allowed.get(request.instance_type)
+            if allowed is not None and self._used(request.instance_type) + 24 > allowed:
+                raise Refused("BadRequest: VmSize: Not enough quota available")
             fate = (
                 self.deployment_fates.pop(0) if self.deployment_fates else Provisioning.SUCCEEDED
             )
-            self.made[key] = FakeResource(request.run, self.clock() + self.rollout_takes, fate)
+            error = self.error
+            if fate is Provisioning.FAILED and self.errors:
+                error = self.errors.pop(0)
+            self.made[key] = FakeResource(
+                request.run,
+                self.clock() + self.rollout_takes,
+                fate,
+                attempt=request.attempt,
+                size=request.instance_type,
+                error=error,
+            )
+            self.requests_made.append(request)
 
     def delete_deployment(self, endpoint: str, name: str) -> None:
         with self.faults.around("workspace.delete_deployment"):
@@ -608,6 +645,18 @@ class SimulatedWorkspace:
             if self.answer is None:
                 raise Refused("it answered {}")
             return self.answer
+
+    def _used(self, size: str) -> int:
+        return 24 * sum(made.size == size for made in self.made.values())
+
+    def seen(self, endpoint: str, since: datetime) -> Mapping[str, Seen]:
+        with self.faults.around("workspace.seen"):
+            traffic = self.endpoints[endpoint].traffic
+            if self.ill and traffic:
+                newest = list(traffic)[-1]
+                is_ill = self.ill.pop(0) if len(self.ill) > 1 else self.ill[0]
+                return {newest: Seen(100, 50 if is_ill else 0, 300.0)}
+            return dict(self.health)
 
     def last_requests(
         self, endpoints: Sequence[str], since: datetime

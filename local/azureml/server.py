@@ -61,6 +61,7 @@ MODULES: tuple[str, ...] = (
     "quota",
     "deployments",
     "endpoints",
+    "misbehaviour",
     "scoring",
     "metrics",
 )

@@ -86,6 +86,15 @@ class Jobs:
         # A pipeline runs from its first seconds on, also while its steps wait for machines for days.
         return self._with_steps(job) if job.status.lower() == "running" else job
 
+    def properties(self, name: str) -> Mapping[str, str]:
+        """The properties of a job's root run; none when there is no such job."""
+        client = workspace_client(self._place)
+        try:
+            with failing(f"reading the properties of the job {name}"):
+                return dict(client.jobs.get(name).properties or {})
+        except Missing:
+            return {}
+
     def submit(self, request: JobRequest) -> Job:
         """Submit the job. A job of this name that is there already is returned as it is.
 

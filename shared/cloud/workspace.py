@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from shared.runs.machines import Allowance, Cluster, ClusterRequest, Priority, VmSize
+    from shared.runs.measures import Measured, Seen
     from shared.runs.parameters import Component
     from shared.runs.ports import (
         Deployment,
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
         Standing,
     )
     from shared.settings import Settings
+
+
+logger = logging.getLogger(__name__)
 
 
 def _utc_now() -> datetime:
@@ -162,10 +168,18 @@ class AzureWorkspace:
         """Begin to cancel the job; nothing happens if it has ended."""
         self._jobs.cancel(name)
 
-    def metrics(self, job: str) -> Mapping[str, float]:
-        """The last value of each metric that the job logged."""
+    def measured(self, job: str) -> Measured:
+        """What the job logged: last values, curves, tokens.
+
+        Raises:
+            Missing: Nothing is known of such a job.
+        """
         properties = self._workspace().get("properties") or {}
-        return metrics.last_values(str(properties["mlFlowTrackingUri"]), job)
+        found = metrics.measured(str(properties["mlFlowTrackingUri"]), job)
+        if found.tokens:
+            return found
+        # The component writes them as properties of the root run, which need not show as tags of MLflow's.
+        return replace(found, tokens=metrics.tokens_in(self._jobs.properties(job)))
 
     def has_model(self, name: str, version: str) -> bool:
         """Whether the model version is registered."""
@@ -245,6 +259,10 @@ class AzureWorkspace:
         """
         return self._online.key(endpoint)
 
+    def seen(self, endpoint: str, since: datetime) -> Mapping[str, Seen]:
+        """How each deployment of the endpoint answered since `since`, as Azure Monitor counts."""
+        return self._requests.seen(endpoint, since)
+
     def last_requests(
         self, endpoints: Sequence[str], since: datetime
     ) -> Mapping[str, datetime | None]:
@@ -265,7 +283,7 @@ def _model(request: ModelRequest) -> Any:
         path=f"azureml://jobs/{request.job}/outputs/{OUTPUT}",
         type=AssetTypes.MLFLOW_MODEL,
         description=request.description,
-        tags={TAG: request.run},
+        tags={**request.tags, TAG: request.run},
         properties=dict(request.lineage),
     )
 

@@ -78,12 +78,19 @@ def machines(
 
 
 def serving_problems(manifest: Manifest, model: FoundationModel) -> list[Problem]:
-    """Whether the model may be served on the size that the manifest asks for."""
-    size, allowed = manifest.deploy.instance_type, model.serve_sizes
-    if not allowed or size.lower() in {each.lower() for each in allowed}:
-        return []
-    reason = f"'{size}' cannot serve {model.name}; it supports {', '.join(allowed)}"
-    return [problem("size-not-supported", "deploy.instance_type", reason)]
+    """Whether the model may be served on the sizes that the manifest asks for."""
+    allowed = {each.lower() for each in model.serve_sizes}
+    asked = [("deploy.instance_type", manifest.deploy.instance_type)]
+    asked += [("deploy.instance_types", size) for size in manifest.deploy.instance_types]
+    return [
+        problem(
+            "size-not-supported",
+            place,
+            f"'{size}' cannot serve {model.name}; it supports {', '.join(model.serve_sizes)}",
+        )
+        for place, size in asked
+        if allowed and size.lower() not in allowed
+    ]
 
 
 def _standing(asked: Compute, world: World) -> tuple[Cluster | None, list[Problem]]:

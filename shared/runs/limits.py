@@ -29,7 +29,8 @@ class Limits:
         nodes: Most nodes of a training job.
         instances: Most instances of a deployment.
         runs: Most runs that train at the same time.
-        attempts: Most training attempts of one run.
+        attempts: Most training attempts of one run; of its deployment, most failures in a row that are tried
+            again.
         fallback_models: Models that may stand in for one that cannot be had, in this order.
         tokens: Most tokens that one training may take, by estimate; `None` for any number.
     """
@@ -57,6 +58,8 @@ class Limits:
         if manifest.compute.cluster is None:  # a cluster may have a size of its own
             problems += self.size_problems("compute.size", manifest.compute.size)
         problems += self.size_problems("deploy.instance_type", manifest.deploy.instance_type)
+        for size in manifest.deploy.instance_types:
+            problems += self.size_problems("deploy.instance_types", size)
         for place, asked, bound in (
             ("compute.max_nodes", manifest.compute.max_nodes, self.nodes),
             ("deploy.instances", manifest.deploy.instances, self.instances),
@@ -96,6 +99,7 @@ class Pace:
         queued: Longest time a run may wait for quota, or its job for machines.
         unresponsive: Longest time a job may not respond before it is cancelled.
         rolling_out: Longest time a rollout or a wake may take.
+        freeing: How long quota that is in use is waited for before a deployment is refused for want of it.
     """
 
     job: timedelta = timedelta(minutes=1)
@@ -111,6 +115,7 @@ class Pace:
     queued: timedelta = timedelta(days=1)
     unresponsive: timedelta = timedelta(hours=1)
     rolling_out: timedelta = timedelta(hours=2)
+    freeing: timedelta = timedelta(minutes=10)
 
     @property
     def at_once(self) -> timedelta:

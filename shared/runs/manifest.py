@@ -7,7 +7,6 @@ docs/ publishes is generated from these classes, so their descriptions are writt
 from __future__ import annotations
 
 import json
-import math
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -28,6 +27,8 @@ from shared.data.kept import kept_problem
 from shared.data.shapes import named_shape
 from shared.errors import ManifestRejected, Problem
 from shared.runs.compute_section import Compute
+from shared.runs.deploy_section import Deploy
+from shared.runs.gate_section import Gate
 from shared.runs.model_section import Model
 from shared.runs.sections import Duration, Section
 
@@ -182,47 +183,6 @@ class Bounds(Section):
     )
 
 
-class Threshold(Section):
-    """Bounds of one metric; both ends are allowed values."""
-
-    min: float | None = Field(default=None, strict=False, description="The smallest good value.")
-    max: float | None = Field(default=None, strict=False, description="The largest good value.")
-
-    @model_validator(mode="after")
-    def _some_bound(self) -> Threshold:
-        bounds = [bound for bound in (self.min, self.max) if bound is not None]
-        if not bounds:
-            raise ValueError("needs at least one of 'min' and 'max'")
-        if not all(map(math.isfinite, bounds)):
-            raise ValueError("bounds must be finite numbers")
-        if len(bounds) == 2 and bounds[0] > bounds[1]:  # noqa: PLR2004
-            raise ValueError("'min' is above 'max'")
-        return self
-
-
-class Deploy(Section):
-    """Where the model answers."""
-
-    endpoint: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=64,
-        description="The endpoint's name, which is also the model's name for OpenAI clients; "
-        "by default the manifest's name.",
-    )
-    instance_type: str = Field(
-        default="Standard_NC24ads_A100_v4", min_length=1, description="The VM size to serve on."
-    )
-    instances: int = Field(default=1, ge=1, le=50, description="How many of them.")
-    rollout: Literal["blue-green"] = Field(
-        default="blue-green",
-        description="A new deployment is tested without traffic before it takes over.",
-    )
-    take_over: bool = Field(
-        default=False, description="Allow this manifest to take an endpoint from another one."
-    )
-
-
 class Idle(Section):
     """When nobody uses the endpoint."""
 
@@ -253,9 +213,7 @@ class Manifest(Section):
         default={}, description="Inputs of the component `chat_completion_pipeline`."
     )
     limits: Bounds = Bounds()
-    gate: dict[str, Threshold] = Field(
-        default={}, description="Bounds that the trained model's metrics must keep."
-    )
+    gate: Gate = Gate.model_validate({})
     deploy: Deploy = Deploy()
     idle: Idle = Idle()
 

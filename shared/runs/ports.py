@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shared.runs.limits import Limits, Pace
     from shared.runs.machines import Allowance, Cluster, ClusterRequest, Priority, VmSize
     from shared.runs.manifest import Dataset
+    from shared.runs.measures import Measured, Seen
     from shared.runs.parameters import Component
     from shared.runs.record import Run
 
@@ -299,13 +300,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """A model version to register from a job's output."""
+    """A model version to register from a job's output; tags and properties within Azure ML's bounds."""
 
     name: str
     version: str
     job: str
     run: str
     description: str
+    tags: Mapping[str, str]
     lineage: Mapping[str, str]
 
 
@@ -348,17 +350,31 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A deployment as Azure ML reports it. `run` is its ownership tag's value."""
+    """A deployment as Azure ML reports it. `run` is its ownership tag's value.
+
+    Attributes:
+        error: Of one that failed, Azure's code and message.
+        attempt: Which of the run's attempts it is, from 1.
+        instance_type: Its VM size.
+    """
 
     name: str
     provisioning: Provisioning
     run: str | None
     error: str | None = None
+    attempt: int = 1
+    instance_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentRequest:
-    """A deployment to make."""
+    """A deployment to make.
+
+    Attributes:
+        startup: How long it may take to load its model before its probes fail it.
+        request_timeout: How long an answer may take.
+        concurrent_requests: Requests that an instance works on at once.
+    """
 
     endpoint: str
     name: str
@@ -367,6 +383,10 @@ class DeploymentRequest:
     model_version: str
     instance_type: str
     instances: int
+    attempt: int
+    startup: timedelta
+    request_timeout: timedelta
+    concurrent_requests: int
 
 
 class Workspace(Protocol):
@@ -425,8 +445,12 @@ class Workspace(Protocol):
     def cancel_job(self, name: str) -> None:
         """Begin to cancel the job; nothing happens if it has ended."""
 
-    def metrics(self, job: str) -> Mapping[str, float]:
-        """The last value of each metric that the job logged."""
+    def measured(self, job: str) -> Measured:
+        """What the job logged: last values, curves, tokens.
+
+        Raises:
+            Missing: Nothing is known of such a job.
+        """
 
     def has_model(self, name: str, version: str) -> bool:
         """Whether the model version is registered."""
@@ -453,7 +477,11 @@ class Workspace(Protocol):
         """The endpoint's deployments; none when there is no such endpoint."""
 
     def create_deployment(self, request: DeploymentRequest) -> None:
-        """Begin to make a deployment; it gets no traffic."""
+        """Begin to make a deployment; it gets no traffic.
+
+        Raises:
+            Refused: Azure will not make it; its words say why.
+        """
 
     def delete_deployment(self, endpoint: str, name: str) -> None:
         """Begin to delete the deployment."""
@@ -469,6 +497,12 @@ class Workspace(Protocol):
 
         Raises:
             Refused: It answered with an error, or with nothing.
+        """
+
+    def seen(self, endpoint: str, since: datetime) -> Mapping[str, Seen]:
+        """How each deployment of the endpoint answered since `since`, as Azure Monitor counts.
+
+        A deployment that nobody asked is missing from the answer.
         """
 
     def last_requests(

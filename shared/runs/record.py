@@ -14,6 +14,7 @@ import msgspec
 
 from shared.runs.outcomes import Advance, Outcome, Retry, Stop, Wait
 from shared.runs.phases import FINAL, NEXT, RESTING, Phase
+from shared.runs.rollout_facts import DeploymentFailure, Stage
 
 
 class Wish(StrEnum):
@@ -95,12 +96,19 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         job: Azure ML's name of the job.
         job_url: Where a person can watch the job.
         submitted_at: When the job was submitted.
-        metrics: Last value of each metric of the job.
+        metrics: Last finite value of each metric of the job.
+        curves: Points of each metric, `[step, value]`, thinned out when there are many.
+        trained_tokens: Tokens that were trained on, by what the job counted.
+        gate: `passed` or `failed`.
         verdict: The gate's reasons, one line each.
         model: Name of the registered model.
         model_version: Its version.
         endpoint: Azure ML's name of the online endpoint.
         deployment: Name of this run's deployment on it.
+        instance_type: VM size that it was last made with.
+        failures: Attempts to make it that failed; the last few.
+        shares: The canary's way to all of the traffic.
+        fallback: Why it was rolled out `direct` although the manifest asked for another way.
         scoring_uri: Where the endpoint answers.
         answers: What the deployment said in its smoke test.
         logs: Tail of the log of a deployment or job that failed.
@@ -127,11 +135,18 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     job_url: str | None = None
     submitted_at: datetime | None = None
     metrics: dict[str, float] = {}
+    curves: dict[str, list[tuple[int, float]]] = {}
+    trained_tokens: dict[str, int] = {}
+    gate: str | None = None
     verdict: list[str] = []
     model: str | None = None
     model_version: str | None = None
     endpoint: str | None = None
     deployment: str | None = None
+    instance_type: str | None = None
+    failures: list[DeploymentFailure] = []
+    shares: list[Stage] = []
+    fallback: str | None = None
     scoring_uri: str | None = None
     answers: list[Answer] = []
     logs: str | None = None
@@ -189,9 +204,12 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     @property
     def is_active(self) -> bool:
-        """Whether it has to be looked at without being asked."""
+        """Whether it has to be looked at without being asked: also when it rests and a look at it failed."""
         return not self.is_final and (
-            self.phase not in RESTING or self.wish is not None or self.ending is not None
+            self.phase not in RESTING
+            or self.wish is not None
+            or self.ending is not None
+            or self.failures > 0
         )
 
     def is_overdue(self, now: datetime, grace: timedelta) -> bool:

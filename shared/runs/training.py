@@ -1,24 +1,22 @@
-"""From `prepared` to `registered`: one job, its metrics, the gate, one model version."""
+"""From `prepared` to `trained`: one job, tried again when the infrastructure failed it."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from shared.durations import spell
-from shared.errors import Permanent, Problem, Refused, Unavailable
+from shared.errors import Permanent, Refused, Unavailable
 from shared.runs import compute, failures, naming
 from shared.runs.failures import sentence
 from shared.runs.fencing import still_wanted
-from shared.runs.gate import judge
 from shared.runs.manifest import Manifest
 from shared.runs.outcomes import Advance, Outcome, Stop, Wait
 from shared.runs.phases import Phase
-from shared.runs.ports import JobState, ModelRequest
+from shared.runs.ports import JobState
 from shared.runs.record import Standstill
-from shared.runs.submission import job_request, lineage
+from shared.runs.submission import job_request
 
 if TYPE_CHECKING:
     from shared.runs.ports import Job, World
@@ -164,35 +162,3 @@ def _failed(run: Run, kind: str, said: str, world: World) -> Outcome:
         notes=[*run.facts.notes, f"attempt {run.facts.attempt}: {said}"],
     )
     return Advance(Phase.PREPARED, f"{said}; attempt {facts.attempt} follows", facts)
-
-
-def trained(run: Run, world: World) -> Outcome:
-    """Read the metrics and let the gate judge."""
-    metrics = dict(world.workspace.metrics(run.facts.job or ""))
-    verdict = judge(metrics, manifest_of(run).gate)
-    said = "; ".join(verdict.reasons)
-    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    facts = msgspec.structs.replace(run.facts, metrics=finite, verdict=list(verdict.reasons))
-    if not verdict.passed:
-        problems = tuple(Problem("gate", reason) for reason in verdict.reasons)
-        return Stop(Phase.REJECTED, f"the gate refused: {said}", problems, facts)
-    return Advance(Phase.APPROVED, f"the gate approved: {said}", facts)
-
-
-def approved(run: Run, world: World) -> Outcome:
-    """Register the model version, unless it is there already."""
-    manifest = manifest_of(run)
-    name, version = naming.model_name(manifest.name), naming.model_version(run.id)
-    if not world.workspace.has_model(name, version):
-        world.workspace.register(
-            ModelRequest(
-                name=name,
-                version=version,
-                job=run.facts.job or "",
-                run=run.id,
-                description=f"{manifest.model.name} fine-tuned on {run.manifest} by Droptune",
-                lineage=lineage(run) | {"droptune_job": run.facts.job or ""},
-            )
-        )
-    facts = msgspec.structs.replace(run.facts, model=name, model_version=version)
-    return Advance(Phase.REGISTERED, f"model {name}:{version} is registered", facts)

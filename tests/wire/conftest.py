@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from azure.ai.ml import MLClient
+    from whole_runs import Droptune
 
     from local.azurite import Azurite
     from local.certificates import Certificates
+    from shared.cloud.workspace import AzureWorkspace
 
 TRAINING_PROCESS = (sys.executable, str(Path(__file__).with_name("training_process.py")))
 
@@ -227,3 +229,42 @@ def journey(control_plane: ControlPlane, connection: StorageConnection) -> Itera
     """Runs whose Azure ML is the session's control plane."""
     with travelling(control_plane, connection) as journey:
         yield journey
+
+
+@pytest.fixture(scope="module")
+def own_plane(
+    tmp_path_factory: pytest.TempPathFactory, plane_settings: Callable[..., Settings]
+) -> Iterator[ControlPlane]:
+    """A control plane of the module's own, whose clock and quota it may change."""
+    settings = plane_settings(tmp_path_factory.mktemp("own-plane"))
+    with ControlPlane(settings) as plane, pointed_at(plane):
+        yield plane
+
+
+@pytest.fixture
+def droptune(own_plane: ControlPlane, connection: StorageConnection) -> Iterator[Droptune]:
+    """Whole runs on the module's own control plane; what was injected is taken back."""
+    from whole_runs import FAMILY, droptune
+
+    with droptune(own_plane, connection) as running:
+        try:
+            yield running
+        finally:
+            for path in ("deployment-failures", "scoring-failures", "faults"):
+                running.control("DELETE", path)
+            running.control("PUT", "quota", {"out_of_capacity": [], "limits": {FAMILY: 192}})
+            for endpoint in list(running.workspace.standing()):
+                if not endpoint.deleting:
+                    running.until(
+                        lambda name=endpoint.name: _gone(running.workspace, name),
+                        lambda gone: gone,
+                    )
+
+
+def _gone(workspace: AzureWorkspace, endpoint: str) -> bool:
+    """Whether the endpoint is gone; begins its deletion."""
+    from shared.errors import Busy
+
+    with contextlib.suppress(Busy):
+        workspace.delete_endpoint(endpoint)
+    return workspace.endpoint(endpoint) is None

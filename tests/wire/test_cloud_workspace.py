@@ -265,9 +265,10 @@ def test_a_job_is_trained_measured_and_registered(workspace, orders, ml_client):
     assert given["train_file_path"].path == request.splits["train"]
     assert "huggingface_id" not in given
 
-    values = workspace.metrics(request.name)
-    assert values
-    assert all(isinstance(value, float) for value in values.values())
+    measured = workspace.measured(request.name)
+    assert measured.last == {"train_loss": 1.0}
+    assert measured.curves == {"train_loss": [(0, 3.0), (1, 2.0), (2, 1.0)]}
+    assert measured.tokens == {}
 
     model = ModelRequest(
         name=fresh("droptuned"),
@@ -275,6 +276,7 @@ def test_a_job_is_trained_measured_and_registered(workspace, orders, ml_client):
         job=request.name,
         run=request.run,
         description="tried",
+        tags={"gate": "passed"},
         lineage={"droptune_job": request.name},
     )
     assert not workspace.has_model(model.name, model.version)
@@ -283,7 +285,7 @@ def test_a_job_is_trained_measured_and_registered(workspace, orders, ml_client):
     assert workspace.has_model(model.name, model.version)
     (version,) = ml_client.models.list(name=model.name)
     registered = ml_client.models.get(model.name, version=version.version)
-    assert registered.tags == {TAG: request.run}
+    assert registered.tags == {TAG: request.run, "gate": "passed"}
     assert registered.properties["droptune_job"] == request.name
     assert registered.type == "mlflow_model"
 
@@ -355,7 +357,7 @@ def test_a_job_on_a_cluster_that_is_not_there_is_refused(workspace, orders):
 def test_metrics_of_no_job_are_missing(workspace):
     """Asking for the metrics of a job that is not there says so, soon."""
     with pytest.raises(Missing):
-        workspace.metrics("nobody-0-g1-a1")
+        workspace.measured("nobody-0-g1-a1")
 
 
 # Endpoints and deployments ----------------------------------------------------------------------
@@ -393,7 +395,7 @@ def _deleted(workspace, name):
     return workspace.endpoint(name) is None
 
 
-def deploy(workspace, endpoint, model, name="blue", **changed):
+def asked_for(endpoint, model, name="blue", **changed):
     usual = {
         "endpoint": endpoint,
         "name": name,
@@ -402,8 +404,16 @@ def deploy(workspace, endpoint, model, name="blue", **changed):
         "model_version": "1",
         "instance_type": SIZE,
         "instances": 1,
+        "attempt": 1,
+        "startup": timedelta(minutes=15),
+        "request_timeout": timedelta(seconds=90),
+        "concurrent_requests": 8,
     }
-    workspace.create_deployment(DeploymentRequest(**(usual | changed)))
+    return DeploymentRequest(**(usual | changed))
+
+
+def deploy(workspace, endpoint, model, name="blue", **changed):
+    workspace.create_deployment(asked_for(endpoint, model, name, **changed))
     return eventually(
         lambda: workspace.deployment(endpoint, name),
         lambda found: found and found.provisioning is not Provisioning.WORKING,
@@ -471,9 +481,9 @@ def test_a_deployment_is_made_as_a_language_model_needs_it(
     properties = body["properties"]
     assert properties["requestSettings"]["requestTimeout"] == "PT90S"
     assert properties["livenessProbe"]["initialDelay"] == "PT600S"
-    assert properties["readinessProbe"]["initialDelay"] == "PT600S"
+    assert properties["readinessProbe"]["initialDelay"] == "PT10S"
     assert (body["sku"]["capacity"], properties["instanceType"]) == (2, SIZE)
-    assert body["tags"] == {TAG: "run-1"}
+    assert body["tags"] == {TAG: "run-1", "droptune_attempt": "1"}
 
 
 def test_only_what_is_ours_is_changed(workspace, ml_client, model):
@@ -518,14 +528,17 @@ def test_traffic_changes_nothing_else(workspace, endpoint, model, control_plane)
 def test_a_deployment_that_crashes_says_so(workspace, endpoint, model, ml_client, tmp_path):
     """A failed deployment is failed, with what its log said at hand."""
     broken = register(ml_client, tmp_path, start="crash").split("/models/")[1].split("/")[0]
-    made = deploy(workspace, endpoint, broken)
+    made = deploy(workspace, endpoint, broken, attempt=2)
     assert made.provisioning is Provisioning.FAILED
+    assert (made.attempt, made.instance_type) == (2, SIZE)
+    assert made.error.startswith("ResourceNotReady: User container has crashed or terminated")
+    assert "cannot load the model" in workspace.logs(endpoint, "blue")
 
 
 def test_no_thread_is_left_behind(workspace, endpoint, model):
     """Beginning operations starts no poller."""
     before = {thread.ident for thread in threading.enumerate()}
-    workspace.create_deployment(DeploymentRequest(endpoint, "green", "run-1", model, "1", SIZE, 1))
+    workspace.create_deployment(asked_for(endpoint, model, "green"))
     names = [t.name for t in threading.enumerate() if t.ident not in before]
     assert names == []
     eventually(
@@ -586,6 +599,28 @@ def test_use_is_measured_and_no_use_is_certain(workspace, endpoint, model):
         lambda measured: measured.get(endpoint) is not None,
     )
     assert asked - timedelta(minutes=1) <= found[endpoint] <= datetime.now(UTC)
+
+
+def test_each_deployment_is_seen_by_itself(workspace, endpoint, model):
+    """Requests, failures and latency by deployment; one that nobody asked is not there."""
+    since = datetime.now(UTC)
+    for name in ("blue", "green"):
+        deploy(workspace, endpoint, model, name)
+    for _ in range(3):
+        workspace.ask(endpoint, "blue", QUESTION)
+    headers = {
+        "Authorization": f"Bearer {workspace.key(endpoint)}",
+        "azureml-model-deployment": "blue",
+    }
+    uri = workspace.endpoint(endpoint).scoring_uri
+    for status, answered in ((500, 424), (200, 200)):
+        answer = requests.post(uri, json={"status": status}, headers=headers, timeout=10)
+        assert answer.status_code == answered
+    seen = workspace.seen(endpoint, since)
+    assert set(seen) == {"blue"}
+    assert (seen["blue"].requests, seen["blue"].failed) == (5, 1)
+    assert seen["blue"].error_rate == pytest.approx(0.2)
+    assert seen["blue"].latency > 0
 
 
 def test_many_endpoints_are_measured_in_batches(workspace, control_plane, faults):

@@ -6,8 +6,15 @@ SDK meets the trouble, and the run's record shows that Droptune does not.
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+from conftest import make_client
+from whole_runs import PROMPTS, Droptune
+
+from shared.data.prompts import prompt_of, sample_prompts
+from shared.runs import naming
+from shared.runs.phases import Phase
 from tests.wire.journeys import GPU
 
 PHI_3 = "Phi-3-mini-4k-instruct"
@@ -126,3 +133,37 @@ def test_8_the_sdk_checks_neither_minima_nor_enums_nor_types(journey, registry_c
     assert (given["precision"], given["deepspeed_stage"]) == ("16", "2")
     assert given["apply_lora"] == "true"
     assert "deepspeed_stage is 2; the model's own default is 3" in facts.notes
+
+
+def test_9_the_smoke_test_ends_with_the_users_turn(droptune: Droptune) -> None:
+    """The notebook sends a whole conversation that ends with the assistant's; MLflow's predictor refuses it."""
+    row = {
+        "messages": [
+            {"role": "user", "content": "Hello?"},
+            {"role": "assistant", "content": "Hi."},
+            {"role": "user", "content": "Open on Saturday?"},
+            {"role": "assistant", "content": "Yes."},
+        ]
+    }
+    line = prompt_of(json.dumps(row).encode())
+    assert line is not None
+    (prompt,) = sample_prompts([line + b"\n"], 1)
+    assert prompt[-1] == {"role": "user", "content": "Open on Saturday?"}
+    PROMPTS.insert(0, prompt)
+    try:
+        run = droptune.play(droptune.drop("user-last", {"serves": {"last": "user"}}))
+    finally:
+        PROMPTS.remove(prompt)
+    assert run.phase is Phase.SERVING, run.why
+    assert run.facts.answers[0].question == "Open on Saturday?"
+
+
+def test_10_an_endpoints_name_is_never_too_long(droptune: Droptune) -> None:
+    """A sample's name plus a time stamp is longer than the 32 characters that the SDK takes."""
+    name = "multi-lingual-reasoning-chat-completion-1764097200"
+    run = droptune.play(droptune.drop(name))
+    assert run.phase is Phase.SERVING, run.why
+    azure_name = run.facts.endpoint or ""
+    assert len(azure_name) <= naming.ENDPOINT_LIMIT < len(name)
+    endpoint = make_client().online_endpoints.get(azure_name)
+    assert endpoint.traffic == {run.facts.deployment: 100}

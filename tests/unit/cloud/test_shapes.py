@@ -176,17 +176,44 @@ def test_a_new_endpoint_is_tagged_and_takes_keys():
 
 
 def test_a_deployment_waits_for_its_model_and_its_answers():
-    """Ten minutes to load, ninety seconds to answer; the model by its ARM id."""
+    """Fifteen minutes to load, ninety seconds to answer; the model by its ARM id."""
     body = online.deployment_body(
-        DeploymentRequest("e", "d", "run-1", "m", "7", "Standard_X", 3),
+        DeploymentRequest(
+            "e",
+            "d",
+            "run-1",
+            "m",
+            "7",
+            "Standard_X",
+            3,
+            attempt=2,
+            startup=timedelta(minutes=15),
+            request_timeout=timedelta(seconds=90),
+            concurrent_requests=4,
+        ),
         "/subscriptions/s/w",
         "eastus",
     )
     properties = body["properties"]
     assert properties["model"] == "/subscriptions/s/w/models/m/versions/7"
-    assert properties["requestSettings"]["requestTimeout"] == "PT90S"
+    assert properties["requestSettings"] == {
+        "requestTimeout": "PT90S",
+        "maxConcurrentRequestsPerInstance": 4,
+    }
     assert properties["livenessProbe"]["initialDelay"] == "PT600S"
-    assert (body["sku"]["capacity"], body["tags"]) == (3, {TAG: "run-1"})
+    assert properties["readinessProbe"]["initialDelay"] == "PT10S"
+    assert body["sku"]["capacity"] == 3
+    assert body["tags"] == {TAG: "run-1", online.ATTEMPT: "2"}
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 15, 60])
+def test_probes_give_a_model_its_time_and_no_more(minutes):
+    """No probe fails a model before its time is up, and one does then."""
+    budgets = [
+        int(probe["initialDelay"][2:-1]) + int(probe["period"][2:-1]) * probe["failureThreshold"]
+        for probe in online.probes(timedelta(minutes=minutes)).values()
+    ]
+    assert budgets == [minutes * 60, minutes * 60]
 
 
 def test_moving_traffic_sends_the_rest_as_it_was_read():
