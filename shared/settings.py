@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from shared import durations, sizes
+from shared import assets, durations, sizes
 from shared.errors import Problem, SettingsError
 
 if TYPE_CHECKING:
@@ -68,11 +68,21 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "", "Azure Monitor's metrics endpoint; by default that of the workspace's region."
     ),
     "DROPTUNE_REGISTRIES": Setting("azureml", "Registries that models may come from."),
+    "DROPTUNE_FALLBACK_MODELS": Setting(
+        "azureml://registries/azureml/models/Phi-4/labels/latest",
+        "Asset ids of models that may stand in for one that is gone, where the manifest allows it.",
+    ),
     "DROPTUNE_INSTANCE_TYPES": Setting(GPU_SIZES, "VM sizes that may be trained or served on."),
     "DROPTUNE_MAX_NODES": Setting("1", "Most nodes of a training job."),
     "DROPTUNE_MAX_INSTANCES": Setting("1", "Most instances of a deployment."),
     "DROPTUNE_MAX_RUNS": Setting("2", "Most runs that train at the same time."),
     "DROPTUNE_MAX_ATTEMPTS": Setting("3", "Most training attempts of one run."),
+    "DROPTUNE_LONGEST_QUEUED": Setting(
+        "1d", "How long a run may wait for quota, or its job for machines, before it fails."
+    ),
+    "DROPTUNE_LONGEST_UNRESPONSIVE": Setting(
+        "1h", "How long a job may not respond before it is cancelled and tried again."
+    ),
     "DROPTUNE_MAX_TOKENS": Setting(
         "", "Most tokens that one training may take, by estimate; any number by default."
     ),
@@ -115,11 +125,14 @@ class Settings:
     hub_token: str = field(repr=False)
     metrics_endpoint: str
     registries: tuple[str, ...]
+    fallback_models: tuple[assets.AssetId, ...]
     instance_types: tuple[str, ...]
     max_nodes: int
     max_instances: int
     max_runs: int
     max_attempts: int
+    longest_queued: timedelta
+    longest_unresponsive: timedelta
     max_tokens: int | None
     look_at_job: timedelta
     look_at_rollout: timedelta
@@ -147,6 +160,15 @@ class _Reader:
 
     def listed(self, name: str) -> tuple[str, ...]:
         return tuple(part.strip() for part in self.text(name).split(",") if part.strip())
+
+    def models(self, name: str) -> tuple[assets.AssetId, ...]:
+        found = []
+        for text in self.listed(name):
+            try:
+                found.append(assets.parse(text, "models"))
+            except ValueError as error:
+                self.problems.append(Problem(name, str(error)))
+        return tuple(found)
 
     def number(self, name: str) -> int:
         text = self.text(name)
@@ -216,11 +238,14 @@ def read(environment: Mapping[str, str]) -> Settings:
         hub_token=reader.text("DROPTUNE_HUB_TOKEN"),
         metrics_endpoint=reader.text("DROPTUNE_METRICS_ENDPOINT"),
         registries=reader.listed("DROPTUNE_REGISTRIES"),
+        fallback_models=reader.models("DROPTUNE_FALLBACK_MODELS"),
         instance_types=reader.listed("DROPTUNE_INSTANCE_TYPES"),
         max_nodes=reader.number("DROPTUNE_MAX_NODES"),
         max_instances=reader.number("DROPTUNE_MAX_INSTANCES"),
         max_runs=reader.number("DROPTUNE_MAX_RUNS"),
         max_attempts=reader.number("DROPTUNE_MAX_ATTEMPTS"),
+        longest_queued=reader.span("DROPTUNE_LONGEST_QUEUED"),
+        longest_unresponsive=reader.span("DROPTUNE_LONGEST_UNRESPONSIVE"),
         max_tokens=reader.bound("DROPTUNE_MAX_TOKENS"),
         look_at_job=reader.span("DROPTUNE_LOOK_AT_JOB"),
         look_at_rollout=reader.span("DROPTUNE_LOOK_AT_ROLLOUT"),

@@ -54,6 +54,7 @@ def world() -> World:
     """The core's ports, filled for Azure."""
     from datetime import UTC, datetime
 
+    from shared.cloud.configs import BlobConfigs
     from shared.cloud.datasets import preparation_from
     from shared.cloud.endpoint_store import BlobEndpointStore
     from shared.cloud.looks import QueueLooks
@@ -70,6 +71,7 @@ def world() -> World:
         endpoints=BlobEndpointStore(storage),
         manifests=BlobManifests(storage),
         preparation=preparation_from(storage, chosen),
+        configs=BlobConfigs(storage, chosen.datastore),
         workspace=_workspace(),
         uses=BlobUses(storage),
         limits=Limits(
@@ -79,6 +81,7 @@ def world() -> World:
             instances=chosen.max_instances,
             runs=chosen.max_runs,
             attempts=chosen.max_attempts,
+            fallback_models=chosen.fallback_models,
             tokens=chosen.max_tokens,
             in_function=chosen.prepare_in_function_up_to,
             preparing_nodes=chosen.prepare_nodes,
@@ -87,6 +90,8 @@ def world() -> World:
             job=chosen.look_at_job,
             rollout=chosen.look_at_rollout,
             preparing=chosen.prepare_for_at_most,
+            queued=chosen.longest_queued,
+            unresponsive=chosen.longest_unresponsive,
         ),
         now=lambda: datetime.now(UTC),
     )

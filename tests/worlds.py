@@ -19,6 +19,8 @@ from shared.errors import Busy, Missing, Refused, StaleRecord, Unavailable
 from shared.runs import naming
 from shared.runs.endpoints import EndpointRecord
 from shared.runs.limits import Limits, Pace
+from shared.runs.machines import Allowance, Cluster, ClusterRequest, Priority, VmSize
+from shared.runs.measures import Measured, Seen
 from shared.runs.parameters import Component, Input
 from shared.runs.ports import (
     DataPlan,
@@ -51,9 +53,13 @@ INPUTS = {
     "apply_early_stopping": Input("string", "false", ("true", "false")),
     "evaluation_strategy": Input("string", "epoch", ("epoch", "steps", "disable")),
     "train_file_path": Input("uri_file"),
+    "apply_deepspeed": Input("string", "false", ("true", "false")),
+    "auto_find_batch_size": Input("string", "false", ("true", "false")),
+    "deepspeed": Input("uri_file"),
 }
 
 SIZE = "Standard_NC24ads_A100_v4"
+BIG = "Standard_NC48ads_A100_v4"
 
 
 class CrashError(BaseException):
@@ -311,6 +317,25 @@ class MemoryPreparation:
 
 
 @dataclass
+class MemoryConfigs:
+    faults: Faults
+    files: dict[str, bytes] = field(default_factory=dict)
+    kept: dict[str, bytes] = field(default_factory=dict)
+
+    def read(self, path: str) -> bytes:
+        with self.faults.around("configs.read"):
+            if path not in self.files:
+                raise Missing(path)
+            return self.files[path]
+
+    def keep(self, content: bytes) -> str:
+        with self.faults.around("configs.keep"):
+            address = f"azureml://configs/{len(content)}"
+            self.kept[address] = content
+            return address
+
+
+@dataclass
 class MemoryUses:
     used: dict[str, datetime] = field(default_factory=dict)
 
@@ -325,6 +350,15 @@ class FakeJob:
     fate: JobState
     worth_repeating: bool = False
     cancelled: bool = False
+    status: str = ""
+    waits: bool = False
+
+
+@dataclass
+class FakeCluster:
+    shown: Cluster
+    until: datetime = START
+    fate: Provisioning = Provisioning.SUCCEEDED
 
 
 @dataclass
@@ -336,6 +370,9 @@ class FakeResource:
     traffic: dict[str, int] = field(default_factory=dict)
     changing_until: datetime = START
     made_at: datetime = START
+    attempt: int = 1
+    size: str = ""
+    error: str = ""
 
 
 @dataclass
@@ -347,12 +384,28 @@ class SimulatedWorkspace:
     job_takes: timedelta = timedelta(minutes=20)
     rollout_takes: timedelta = timedelta(minutes=5)
     place: str = "sub/group/ws"
+    curves: Mapping[str, list[tuple[int, float]]] | None = None
     metrics_of_jobs: Mapping[str, float] = field(default_factory=lambda: {"eval_loss": 1.0})
     fates: list[tuple[JobState, bool]] = field(default_factory=list)
     data_fates: list[tuple[JobState, bool]] = field(default_factory=list)
     data_jobs: dict[str, Any] = field(default_factory=dict)
     deployment_fates: list[Provisioning] = field(default_factory=list)
     update_fates: list[Provisioning] = field(default_factory=list)
+    error: str = "ResourceNotReady: User container has crashed or terminated"
+    errors: list[str] = field(default_factory=list)
+    cores_allowed: dict[str, int] = field(default_factory=dict)
+    health: dict[str, Seen] = field(default_factory=dict)
+    ill: list[bool] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    requests_made: list[Any] = field(default_factory=list)
+    versions: dict[str, list[FoundationModel]] = field(default_factory=dict)
+    sizes: list[VmSize] = field(
+        default_factory=lambda: [VmSize(SIZE, "A100", 24, 1), VmSize(BIG, "A100", 48, 2)]
+    )
+    quotas: dict[Priority, list[Allowance]] = field(default_factory=dict)
+    clusters: dict[str, FakeCluster] = field(default_factory=dict)
+    cluster_fates: list[Provisioning] = field(default_factory=list)
+    statuses: list[str] = field(default_factory=list)
     answer: str | None = "an answer"
     measurable: bool = True
     requests: dict[str, datetime] = field(default_factory=dict)
@@ -363,16 +416,71 @@ class SimulatedWorkspace:
 
     def foundation_model(self, registry: str, name: str, version: str) -> FoundationModel:
         with self.faults.around("workspace.foundation_model"):
+            if name in self.versions:
+                return self._version(name, version)
             chosen = "8" if version == "latest" else version
             model_id = f"azureml://registries/{registry}/models/{name}/versions/{chosen}"
-            return FoundationModel(model_id, name, chosen, {"learning_rate_min": 1e-7})
+            defaults = {"learning_rate_min": 1e-7}
+            return FoundationModel(model_id, name, chosen, defaults, tasks=("chat-completion",))
+
+    def _version(self, name: str, version: str) -> FoundationModel:
+        for each in self.versions[name]:
+            if version in (each.version, "latest" if not each.archived else ""):
+                return each
+        raise Missing(f"no version '{version}' of '{name}'")
+
+    def model_versions(self, registry: str, name: str) -> Sequence[FoundationModel]:
+        del registry
+        return self.versions.get(name, [])
 
     def component(self) -> Component:
         with self.faults.around("workspace.component"):
             return Component("azureml://component/1", "1", INPUTS)
 
-    def gpus(self, size: str) -> int | None:
-        return 1 if size == SIZE else None
+    def vm_size(self, name: str) -> VmSize | None:
+        with self.faults.around("workspace.vm_size"):
+            return next((s for s in self.sizes if s.name.lower() == name.lower()), None)
+
+    def quota(self, size: VmSize, priority: Priority) -> Sequence[Allowance]:
+        with self.faults.around("workspace.quota"):
+            if size.name in self.cores_allowed:
+                self._tidy()
+                allowed = self.cores_allowed[size.name]
+                return [Allowance(f"family of {size.name}", allowed, self._used(size.name))]
+            return self.quotas.get(priority, [])
+
+    # Clusters
+
+    def cluster(self, name: str) -> Cluster | None:
+        with self.faults.around("workspace.cluster"):
+            found = self.clusters.get(name)
+            if found is None:
+                return None
+            ready = self.clock() >= found.until
+            return replace(found.shown, provisioning=found.fate if ready else Provisioning.WORKING)
+
+    def create_cluster(self, request: ClusterRequest) -> None:
+        with self.faults.around("workspace.create_cluster"):
+            if request.name in self.clusters:
+                return
+            fate = self.cluster_fates.pop(0) if self.cluster_fates else Provisioning.SUCCEEDED
+            shown = Cluster(
+                request.name,
+                Provisioning.WORKING,
+                request.run,
+                request.size,
+                0,
+                request.nodes,
+                0,
+                request.priority,
+                error="no machines" if fate is Provisioning.FAILED else None,
+            )
+            until = self.clock() + timedelta(minutes=1)
+            self.clusters[request.name] = FakeCluster(shown, until, fate)
+
+    def delete_cluster(self, name: str) -> None:
+        with self.faults.around("workspace.delete_cluster"):
+            self.clusters.pop(name, None)
 
     # Jobs
 
@@ -392,7 +500,8 @@ class SimulatedWorkspace:
         job = self.jobs[name]
         state = self._job_state(job)
         error = "node lost" if job.worth_repeating else "bad data"
-        return Job(name, state, state, error=error, worth_repeating=job.worth_repeating)
+        status = job.status if state is JobState.ACTIVE and job.status else state
+        return Job(name, state, status, error=error, code="UserError", waits=job.waits)
 
     def job(self, name: str) -> Job | None:
         with self.faults.around("workspace.job"):
@@ -403,8 +512,12 @@ class SimulatedWorkspace:
             if request.name not in self.jobs:
                 assert not self.live_jobs(request.run), "two live jobs of one run"
                 fate, again = self.fates.pop(0) if self.fates else (JobState.COMPLETED, False)
+                shown = self.statuses.pop(0) if self.statuses else ""
+                takes = self.job_takes
+                if shown == "NotResponding":
+                    takes *= 1000  # it comes to no end by itself
                 self.jobs[request.name] = FakeJob(
-                    request.run, self.clock() + self.job_takes, fate, again
+                    request.run, self.clock() + takes, fate, again, status=shown
                 )
             return self._seen(request.name)
 
@@ -434,10 +547,12 @@ class SimulatedWorkspace:
             if self._job_state(self.jobs[name]) is JobState.ACTIVE:
                 self.jobs[name].cancelled = True
 
-    def metrics(self, job: str) -> Mapping[str, float]:
-        with self.faults.around("workspace.metrics"):
+    def measured(self, job: str) -> Measured:
+        with self.faults.around("workspace.measured"):
             assert self._job_state(self.jobs[job]) is JobState.COMPLETED
-            return self.metrics_of_jobs
+            last = self.metrics_of_jobs
+            curves = {name: [(1, 9.0), (2, value)] for name, value in last.items()}
+            return Measured(last, curves if self.curves is None else self.curves, {"training": 7})
 
     def has_model(self, name: str, version: str) -> bool:
         with self.faults.around("workspace.has_model"):
@@ -446,6 +561,7 @@ class SimulatedWorkspace:
     def register(self, request: Any) -> None:
         with self.faults.around("workspace.register"):
             self.models[(request.name, request.version)] = request.run
+            self.requests_made.append(request)
 
     # Endpoints
 
@@ -512,8 +628,8 @@ class SimulatedWorkspace:
             if found is None:
                 return None
             state = self._provisioning(found)
-            error = "probe failed" if state is Provisioning.FAILED else None
-            return Deployment(name, state, found.run, error)
+            error = found.error if state is Provisioning.FAILED else None
+            return Deployment(name, state, found.run, error, found.attempt, found.size)
 
     def deployments(self, endpoint: str) -> Sequence[Deployment]:
         with self.faults.around("workspace.deployments"):
@@ -531,10 +647,26 @@ class SimulatedWorkspace:
             key = (request.endpoint, request.name)
             if key in self.made:
                 raise Busy(f"{request.name} is there")
+            if self.refusals:
+                raise Refused(self.refusals.pop(0))
+            allowed = self.cores_allowed.get(request.instance_type)
+            if allowed is not None and self._used(request.instance_type) + 24 > allowed:
+                raise Refused("BadRequest: VmSize: Not enough quota available")
             fate = (
                 self.deployment_fates.pop(0) if self.deployment_fates else Provisioning.SUCCEEDED
             )
-            self.made[key] = FakeResource(request.run, self.clock() + self.rollout_takes, fate)
+            error = self.error
+            if fate is Provisioning.FAILED and self.errors:
+                error = self.errors.pop(0)
+            self.made[key] = FakeResource(
+                request.run,
+                self.clock() + self.rollout_takes,
+                fate,
+                attempt=request.attempt,
+                size=request.instance_type,
+                error=error,
+            )
+            self.requests_made.append(request)
 
     def delete_deployment(self, endpoint: str, name: str) -> None:
         with self.faults.around("workspace.delete_deployment"):
@@ -572,6 +704,18 @@ class SimulatedWorkspace:
                 raise Refused("it answered {}")
             return self.answer
 
+    def _used(self, size: str) -> int:
+        return 24 * sum(made.size == size for made in self.made.values())
+
+    def seen(self, endpoint: str, since: datetime) -> Mapping[str, Seen]:
+        with self.faults.around("workspace.seen"):
+            traffic = self.endpoints[endpoint].traffic
+            if self.ill and traffic:
+                newest = list(traffic)[-1]
+                is_ill = self.ill.pop(0) if len(self.ill) > 1 else self.ill[0]
+                return {newest: Seen(100, 50 if is_ill else 0, 300.0)}
+            return dict(self.health)
+
     def last_requests(
         self, endpoints: Sequence[str], since: datetime
     ) -> Mapping[str, datetime | None]:
@@ -600,6 +744,7 @@ class Simulation:
         self.endpoints = MemoryEndpoints(self.faults, self.clock)
         self.manifests = MemoryManifests(self.faults)
         self.preparation = MemoryPreparation(self.faults)
+        self.configs = MemoryConfigs(self.faults)
         self.workspace = SimulatedWorkspace(self.faults, self.clock)
         self.preparation.reports = self.workspace.prepared
         self.uses = MemoryUses()
@@ -609,6 +754,7 @@ class Simulation:
             endpoints=self.endpoints,
             manifests=self.manifests,
             preparation=self.preparation,
+            configs=self.configs,
             workspace=self.workspace,
             uses=self.uses,
             limits=LIMITS,

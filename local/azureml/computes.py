@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from local.azureml import operations, sizes
+from local.azureml import compute_faults, operations, sizes
 from local.azureml.api_versions import in_version
 from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
@@ -58,8 +58,9 @@ def find(plane: Plane, name: str) -> dict[str, Any] | None:
 def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
     """The cluster as ARM shows it at this moment."""
     ready = datetime.fromisoformat(body["ready_at"]) <= plane.clock.now()
-    state = "Deleting" if body["gone_at"] else ("Succeeded" if ready else "Creating")
-    cluster = _shown_cluster(body, settled=ready)
+    end = "Failed" if body.get("fails") else "Succeeded"
+    state = "Deleting" if body["gone_at"] else (end if ready else "Creating")
+    cluster = _shown_cluster(body, settled=ready and not body.get("fails"))
     return {
         "id": body["id"],
         "name": body["name"],
@@ -75,7 +76,7 @@ def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
             "computeType": "AmlCompute",
             "computeLocation": body["location"],
             "provisioningState": state,
-            "provisioningErrors": None,
+            "provisioningErrors": [{"error": body["fails"]}] if state == "Failed" else None,
             "provisioningWarnings": {},
             "isAttachedCompute": False,
             "properties": cluster,
@@ -214,6 +215,7 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
             409, "Conflict", f"The VM size of the existing compute '{name}' cannot be changed."
         )
     ready = now + timedelta(seconds=plane.timetable.compute_create)
+    fails = compute_faults.take(plane, name, cluster) if before is None else None
     stored = {
         "id": compute_id(plane, name),
         "name": name,
@@ -226,9 +228,10 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         "modified_on": iso(now),
         "ready_at": iso(ready),
         "gone_at": None,
+        "fails": fails,
     }
     plane.store.put(KIND, compute_id(plane, name), stored)
-    headers = _operation(plane, request, plane.timetable.compute_create)
+    headers = _operation(plane, request, plane.timetable.compute_create, fails)
     shown = _just_put(plane, stored, new=before is None)
     return answer(in_version(request, shown, *_PREVIEWS), 201, headers)
 
@@ -239,6 +242,7 @@ def _just_put(plane: Plane, body: dict[str, Any], *, new: bool) -> dict[str, Any
     properties = shown["properties"]
     properties |= {
         "provisioningState": "Creating",
+        "provisioningErrors": None,
         "properties": _shown_cluster(body, settled=False),
     }
     if new:
@@ -248,8 +252,12 @@ def _just_put(plane: Plane, body: dict[str, Any], *, new: bool) -> dict[str, Any
     return shown
 
 
-def _operation(plane: Plane, request: web.Request, seconds: float) -> dict[str, str]:
-    _, headers = operations.begin(plane, request, of="compute", seconds=seconds)
+def _operation(
+    plane: Plane, request: web.Request, seconds: float, error: dict[str, Any] | None = None
+) -> dict[str, str]:
+    name, headers = operations.begin(plane, request, of="compute", seconds=seconds)
+    if error:
+        operations.fail_in_time(plane, name, error)
     return headers
 
 

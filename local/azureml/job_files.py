@@ -47,7 +47,7 @@ def locate(plane: Plane, given: GivenPath) -> Path | Blobs:
 
 def _locate_model(plane: Plane, uri: str) -> Path | Blobs:
     if uri.startswith("azureml://registries/"):
-        seeded = registry.find_model(uri)
+        seeded = registry.find_model(plane, uri)
         if seeded is None:
             raise ArmError(404, "NotFound", f"key: {uri}, Message: Not found model.")
         return REPOSITORY / "local" / "compute" / str(seeded["foundation"])

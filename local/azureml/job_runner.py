@@ -15,7 +15,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from local import processes
-from local.azureml import command_jobs, datastores, job_documents, job_files, tracking, training
+from local.azureml import (
+    command_jobs,
+    datastores,
+    job_documents,
+    job_files,
+    job_orders,
+    tracking,
+    training,
+)
 from local.azureml.clock import iso
 from local.azureml.job_checks import paths_of
 
@@ -132,7 +140,9 @@ class _Runner:
 
     async def _walk(self, name: str) -> None:
         try:
+            self._resume_silent(name)
             while (status := self._job(name)["status"]) in _WAY:
+                await job_orders.obey(self._plane, name)
                 if status == "Queued":
                     await self._wait(name, status)
                     async with self._slots:
@@ -149,10 +159,16 @@ class _Runner:
                     self._move(name, _WAY[_WAY.index(status) + 1])
         except _Cancelled:
             return
-        except _Failure as failure:
+        except (_Failure, job_orders.FailedAsOrdered) as failure:
             self._end_children(name, "Failed")
             await tracking.end_run(self._plane, self._job(name), "FAILED")
             self._end(name, "Failed", {"code": failure.code, "message": failure.message})
+
+    def _resume_silent(self, name: str) -> None:
+        """A job that was held under another status when the control plane ended goes on."""
+        job = self._job(name)
+        if job["status"] not in (*_WAY, *job_documents.TERMINAL, "CancelRequested"):
+            job_documents.set_status(self._plane, job, "Running")
 
     async def _wait(self, name: str, status: str) -> None:
         table = self._plane.timetable
@@ -197,6 +213,7 @@ class _Runner:
 
     async def _train_as_queued(self, name: str) -> None:
         self._move(name, "Running")
+        await job_orders.obey(self._plane, name)
         await self._train(name)
 
     async def _train(self, name: str) -> None:

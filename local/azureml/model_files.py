@@ -48,7 +48,7 @@ def locate(plane: Plane, model: str) -> Source | None:
     Raises:
         ArmError: It is registered, and its address leads nowhere.
     """
-    if found := registry.find_model(model):
+    if found := registry.find_model(plane, model):
         folder = REPOSITORY / "local" / "compute" / str(found["foundation"])
         return Source(name=model, mlflow=True, folder=folder)
     version = models.find_version(plane, model)

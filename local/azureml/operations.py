@@ -87,6 +87,14 @@ def fail(plane: Plane, name: str, error: ArmError) -> None:
     _end(plane, name, "Failed", {"code": error.code, "message": error.message, "details": []})
 
 
+def fail_in_time(plane: Plane, name: str, error: dict[str, Any]) -> None:
+    """Let an operation that has a fixed end be `Failed` then, with `error`."""
+    found = plane.store.get(KIND, name)
+    if found is not None:
+        found.body["fails"] = error
+        plane.store.put(KIND, name, found.body)
+
+
 def cancel(plane: Plane, name: str) -> None:
     """Let the operation be `Canceled`."""
     error = {"code": "OperationCanceled", "message": "Canceled.", "details": []}
@@ -129,7 +137,7 @@ def _ended_as(plane: Plane, body: dict[str, Any]) -> str | None:
     status: str | None = body["status"]
     timed = body["ends"] is not None
     if status is None and timed and datetime.fromisoformat(body["ends"]) <= plane.clock.now():
-        return "Succeeded"
+        return "Failed" if body.get("fails") else "Succeeded"
     return status
 
 
@@ -159,6 +167,6 @@ def _status(plane: Plane, request: web.Request, body: dict[str, Any]) -> web.Res
         }
     elif status:
         document["percentComplete"] = 100.0
-    if body["error"]:
-        document["error"] = body["error"]
+    if error := body["error"] or (body.get("fails") if status else None):
+        document["error"] = error
     return answer(document, headers={} if status else plane.retry_after())

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from local.azureml import deployment_settings, endpoints, model_files, operations, quota
+from local.azureml import (
+    deployment_settings,
+    endpoints,
+    misbehaviour,
+    model_files,
+    operations,
+    quota,
+)
 from local.azureml.clock import Pace, iso
 from local.azureml.replicas import Fleet, NotReady, Program, end_leftovers
 from local.azureml.transitions import atomically, transitions
@@ -103,6 +110,7 @@ async def _arrive(plane: Plane, body: Body) -> None:
     if body["made"] and not fleet(plane).serves(body["id"]):  # killed during a change
         await _run_again(plane, body)
     try:
+        await _fail_if_told(plane, body)
         await _roll_out(plane, body, read(body))
         await plane.clock.sleep_until(datetime.fromisoformat(body["ends"]))
     except ArmError as problem:
@@ -112,6 +120,25 @@ async def _arrive(plane: Plane, body: Body) -> None:
         _end(plane, body, "Failed", ArmError(400, "ResourceNotReady", f"{problem}"))
     else:
         _end(plane, body, "Succeeded", None)
+
+
+async def _fail_if_told(plane: Plane, body: Body) -> None:
+    """Fail as the test control has it, when the deployment's time has come.
+
+    Raises:
+        ArmError: The failure of its choice.
+    """
+    where, size = f"{body['endpoint']}/{body['name']}", str(body["properties"]["instanceType"])
+    failure = misbehaviour.failures(plane).of_deployment(where, size)
+    if failure is None:
+        return
+    if failure.log:
+        log = logs(plane, body) / SERVER_LOG
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(f"{failure.log}\n")
+    await plane.clock.sleep_until(datetime.fromisoformat(body["ends"]))
+    raise ArmError(400, failure.code, failure.message)
 
 
 async def _run_again(plane: Plane, body: Body) -> None:

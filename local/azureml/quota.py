@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _EXEMPT = ("A100", "H100", "ND40RS")
 _SETTING = "quota"
-_KEYS = {"limits", "endpoints", "deployments", "out_of_capacity"}
+_KEYS = {"limits", "used", "endpoints", "deployments", "out_of_capacity"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +146,10 @@ def change_problems(body: Mapping[str, Any]) -> list[str]:
     said = []
     if unknown := sorted(set(body) - _KEYS):
         said.append(f"Unknown keys {unknown}; known are {sorted(_KEYS)}")
-    limits = body.get("limits", {})
-    if not isinstance(limits, dict) or any(type(cores) is not int for cores in limits.values()):
-        said.append("limits must be cores by VM family")
+    for key in ("limits", "used"):
+        cores = body.get(key, {})
+        if not isinstance(cores, dict) or any(type(each) is not int for each in cores.values()):
+            said.append(f"{key} must be cores by VM family")
     said += [
         f"{key} must be a whole number"
         for key in ("endpoints", "deployments")

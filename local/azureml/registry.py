@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from local.azureml import registry_changes
 from local.azureml.cloud import REGISTRY, REGISTRY_BASE
 from local.azureml.wire import (
     PROVIDER,
@@ -29,7 +30,7 @@ from local.azureml.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from local.azureml.plane import Plane
 
@@ -41,7 +42,7 @@ ASSETS = (
 
 
 @functools.cache
-def _seed(kind: str) -> tuple[dict[str, Any], ...]:
+def seeded(kind: str) -> tuple[dict[str, Any], ...]:
     """The rows of a seed file, newest first."""
     path = resources.files("local.azureml").joinpath(f"seed/{kind}.json")
     rows = json.loads(path.read_text("utf-8"))[kind]
@@ -53,18 +54,24 @@ def asset_id(kind: str, name: str, version: str) -> str:
     return f"azureml://registries/{REGISTRY}/{kind}/{name}/versions/{version}"
 
 
+def _all(plane: Plane, kind: str) -> Sequence[dict[str, Any]]:
+    """Every version of every asset, newest first; models as the test control has them."""
+    rows = seeded(kind)
+    return registry_changes.models(plane, rows) if kind == "models" else rows
+
+
 def find_component(component_id: str) -> dict[str, Any] | None:
     """The seeded component of that id: `name`, `version`, `inputs`, `outputs`, `jobs`."""
-    return _find("components", component_id)
+    return _find("components", seeded("components"), component_id)
 
 
-def find_model(model_id: str) -> dict[str, Any] | None:
-    """The seeded model of that id; `foundation` names the folder of its weights."""
-    return _find("models", model_id)
+def find_model(plane: Plane, model_id: str) -> dict[str, Any] | None:
+    """The model of that id; `foundation` names the folder of its weights."""
+    return _find("models", _all(plane, "models"), model_id)
 
 
-def _find(kind: str, wanted: str) -> dict[str, Any] | None:
-    for row in _seed(kind):
+def _find(kind: str, rows: Iterable[dict[str, Any]], wanted: str) -> dict[str, Any] | None:
+    for row in rows:
         if asset_id(kind, row["name"], row["version"]).lower() == wanted.rstrip("/").lower():
             return row
     return None
@@ -136,11 +143,11 @@ def _container(kind: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _rows(request: web.Request, kind: str) -> list[dict[str, Any]]:
+def _rows(plane: Plane, request: web.Request, kind: str) -> list[dict[str, Any]]:
     """The versions of the asset that the path names, newest first."""
     _check_registry(request)
     name = request.match_info["name"]
-    rows = [row for row in _seed(kind) if row["name"].lower() == name.lower()]
+    rows = [row for row in _all(plane, kind) if row["name"].lower() == name.lower()]
     if not rows:
         what = kind[:-1].capitalize()
         raise not_found(f"{what}NotFound", f"{what} container with name: {name} not found.")
@@ -160,31 +167,32 @@ def _paged(request: web.Request, shown: list[dict[str, Any]]) -> web.Response:
     return paged(request, kept[start : start + size], following)
 
 
-def routes(plane: Plane) -> Iterable[web.RouteDef]:  # noqa: ARG001  the seed is all there is
+def routes(plane: Plane) -> Iterable[web.RouteDef]:
     """Models and components: containers, versions, one version. Everything is read-only."""
     made: list[web.RouteDef] = []
     for kind in ("models", "components"):
-        made += _kind_routes(kind)
+        made += _kind_routes(plane, kind)
     return made
 
 
-def _kind_routes(kind: str) -> list[web.RouteDef]:
+def _kind_routes(plane: Plane, kind: str) -> list[web.RouteDef]:
     async def containers(request: web.Request) -> web.Response:
         _check_registry(request)
-        names = dict.fromkeys(row["name"] for row in _seed(kind))
-        grouped = [[row for row in _seed(kind) if row["name"] == name] for name in names]
+        every = _all(plane, kind)
+        names = dict.fromkeys(row["name"] for row in every)
+        grouped = [[row for row in every if row["name"] == name] for name in names]
         return _paged(request, [_container(kind, rows) for rows in grouped])
 
     async def container(request: web.Request) -> web.Response:
-        return answer(_container(kind, _rows(request, kind)))
+        return answer(_container(kind, _rows(plane, request, kind)))
 
     async def versions(request: web.Request) -> web.Response:
         check_order(request)
-        return _paged(request, [_version(kind, row) for row in _rows(request, kind)])
+        return _paged(request, [_version(kind, row) for row in _rows(plane, request, kind)])
 
     async def version(request: web.Request) -> web.Response:
         wanted = request.match_info["version"]
-        for row in _rows(request, kind):
+        for row in _rows(plane, request, kind):
             if row["version"] == wanted:
                 return answer(_one(kind, row))
         name, what = request.match_info["name"], kind[:-1].capitalize()

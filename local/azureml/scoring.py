@@ -22,7 +22,15 @@ import aiohttp
 import jwt
 from aiohttp import web
 
-from local.azureml import deployments, endpoint_keys, endpoints, identity, metrics, provisioning
+from local.azureml import (
+    deployments,
+    endpoint_keys,
+    endpoints,
+    identity,
+    metrics,
+    misbehaviour,
+    provisioning,
+)
 from local.azureml.online_rules import choose
 from local.azureml.wire import ArmError, open_to_all
 
@@ -172,6 +180,9 @@ async def _forward(
             "instance_count) are taken at once.",
         )
     content = await request.read()
+    where = f"{passage.endpoint['name']}/{passage.deployment}"
+    if (failure := misbehaviour.failures(plane).of_scoring(where)) is not None:
+        return await _misbehave(failure)
     lane.pending += 1
     try:
         async with asyncio.timeout(lane.wanted.request_timeout) as limit:
@@ -183,6 +194,17 @@ async def _forward(
         raise _Refusal(408, "upstream request timeout") from None
     finally:
         lane.pending -= 1
+
+
+async def _misbehave(failure: misbehaviour.ScoringFailure) -> web.StreamResponse:
+    """Answer as the test control has it."""
+    await asyncio.sleep(failure.delay)
+    if failure.status == HTTPStatus.OK:
+        return web.Response(text=failure.body, content_type="application/json")
+    if failure.status == HTTPStatus.FAILED_DEPENDENCY:
+        reason = HTTPStatus(failure.model_status).phrase
+        raise _model_error(failure.model_status, reason, failure.body)
+    raise _Refusal(failure.status, failure.body)
 
 
 def _choose(plane: Plane, request: web.Request, endpoint: dict[str, Any]) -> dict[str, Any]:

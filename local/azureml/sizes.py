@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     Usage = Callable[[], dict[str, int]]
 
 
+LOW_PRIORITY = "TotalLowPriorityCores"
+"""The region's quota for low-priority nodes; families have none of their own there."""
+
+_UNLIMITED = -1
+
+
 @functools.cache
 def _seed() -> dict[str, Any]:
     text = resources.files("local.azureml").joinpath("seed/sizes.json").read_text("utf-8")
@@ -54,10 +60,12 @@ def count_usage(plane: Plane, usage: Usage) -> None:
 
 
 def cores_in_use(plane: Plane) -> dict[str, int]:
-    """Cores in use by family, over everything that told `count_usage`."""
+    """Cores in use by family: by everything that told `count_usage`, and by others."""
     total: Counter[str] = Counter()
     for usage in plane.parts.get("usages", []):
         total.update(usage())
+    changed = plane.store.get("setting", "quota")
+    total.update(changed.body.get("used", {}) if changed else {})
     return dict(total)
 
 
@@ -72,6 +80,11 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         _check_region(plane, request)
         used = cores_in_use(plane)
         rows = [
+            _row(plane, "usages", family, _UNLIMITED, "lowPriorityCores") | {"currentValue": 0}
+            for family in limits(plane)
+            if family != LOW_PRIORITY
+        ]
+        rows += [
             _row(plane, "usages", family, limit) | {"currentValue": used.get(family, 0)}
             for family, limit in limits(plane).items()
         ]
@@ -79,7 +92,11 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
 
     async def quotas(request: web.Request) -> web.Response:
         _check_region(plane, request)
-        rows = [_row(plane, "quotas", family, limit) for family, limit in limits(plane).items()]
+        rows = [
+            _row(plane, "quotas", family, limit)
+            for family, limit in limits(plane).items()
+            if family != LOW_PRIORITY
+        ]
         return _paged_rows(request, rows)
 
     return [
@@ -101,15 +118,21 @@ def _check_region(plane: Plane, request: web.Request) -> None:
         )
 
 
-def _row(plane: Plane, kind: str, family: str, limit: int) -> dict[str, Any]:
+def _row(
+    plane: Plane, kind: str, family: str, limit: int, cores: str = "dedicatedCores"
+) -> dict[str, Any]:
+    """A usage or quota; a family has one for each priority, told apart by the type."""
     scope = f"/subscriptions/{plane.settings.subscription}/providers/{PROVIDER}"
+    total = family == LOW_PRIORITY
+    priority = "Dedicated" if cores == "dedicatedCores" else "LowPriority"
+    named = "Total Cluster LowPriority Regional" if total else f"{family} Cluster {priority}"
     return {
         "id": f"{scope}/locations/{plane.region}/{kind}/{family}",
         "amlWorkspaceLocation": plane.region,
-        "type": f"{PROVIDER}/vmFamily/dedicatedCores/{kind}",
+        "type": f"{PROVIDER}/{'totalLowPriorityCores' if total else f'vmFamily/{cores}'}/{kind}",
         "unit": "Count",
         "limit": limit,
-        "name": {"value": family, "localizedValue": f"{family} Cluster Dedicated vCPUs"},
+        "name": {"value": family, "localizedValue": f"{named} vCPUs"},
     }
 
 

@@ -32,7 +32,16 @@ if TYPE_CHECKING:
     from shared.runs.ports import DataJobRequest, Job
     from shared.settings import Settings
 
-PARTS: Final = ("__init__.py", "errors.py", "durations.py", "sizes.py", "data", "runs", "cloud")
+PARTS: Final = (
+    "__init__.py",
+    "assets.py",
+    "errors.py",
+    "durations.py",
+    "sizes.py",
+    "data",
+    "runs",
+    "cloud",
+)
 """What of the package `shared` the job needs."""
 
 IMAGE: Final = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"

@@ -39,9 +39,9 @@ logger = logging.getLogger(__name__)
 def key_of(name: str) -> str:
     """The record's file name without ending, for an endpoint's name in people's words.
 
-    As long as the part of it that Azure's name keeps (see `naming.endpoint_name`).
+    The part of it that Azure's name keeps (see `naming.endpoint_name`).
     """
-    return naming.slug(name, limit=naming.ENDPOINT_LIMIT - 7)
+    return naming.endpoint_slug(name)
 
 
 class BlobHeldEndpoint:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -16,10 +17,11 @@ from shared.cloud.registry import ComponentReference, fetched
 from shared.cloud.sdk import workspace_client
 from shared.errors import Busy, DroptuneError, Missing, Refused
 from shared.runs.naming import TAG
+from shared.runs.parameters import ASSETS
 from shared.runs.ports import Job, JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from shared.cloud.arm import Arm, Place
     from shared.runs.ports import JobRequest
@@ -33,7 +35,9 @@ OUTPUT: Final = "trained_model"
 SERVERLESS: Final = "serverless"
 
 _MOST_RUNS_READ: Final = 24
-"""How many child runs are read in search of what failed."""
+"""How many child runs are read in search of what failed, or waits."""
+
+_PIPELINE_RUN: Final = "azureml.pipelinerun"
 
 _STATES: Final = {
     "completed": JobState.COMPLETED,
@@ -41,12 +45,10 @@ _STATES: Final = {
     "canceled": JobState.CANCELLED,
     "cancelled": JobState.CANCELLED,
 }
-_INFRASTRUCTURE = re.compile(
-    r"(?i)pre-?empt|evict|node (was )?(lost|unusable|unhealthy|became)|lost node|nodelost|"
-    r"low.?priority|heartbeat|job was interrupted|instance .* deallocated|spot (vm|instance)|"
-    r"infrastructure|internal ?server ?error|service (is )?(temporarily )?unavailable"
+_WAITING: Final = frozenset(
+    {"notstarted", "starting", "provisioning", "preparing", "queued", "paused"}
 )
-_SYSTEM_CODES: Final = frozenset({"systemerror", "serviceerror", "internalservererror"})
+_ENDED: Final = frozenset({"completed", "failed", "canceled", "cancelled"})
 _VAGUE = re.compile(
     r"(?i)child (run|job)s?|failed (step|node)s?|see .*(details|logs)|pipeline .*fail"
 )
@@ -69,6 +71,7 @@ class Jobs:
     def __init__(self, arm: Arm, place: Place) -> None:
         self._arm = arm
         self._place = place
+        self._history_address: str | None = None
 
     def get(self, name: str) -> Job | None:
         """The job, if there is one; of one that failed, also why."""
@@ -79,7 +82,19 @@ class Jobs:
         except Missing:
             return None
         job = job_from(found)
-        return self._with_reason(job) if job.state is JobState.FAILED else job
+        if job.state is JobState.FAILED:
+            return self._with_reason(job)
+        # A pipeline runs from its first seconds on, also while its steps wait for machines for days.
+        return self._with_steps(job) if job.status.lower() == "running" else job
+
+    def properties(self, name: str) -> Mapping[str, str]:
+        """The properties of a job's root run; none when there is no such job."""
+        client = workspace_client(self._place)
+        try:
+            with failing(f"reading the properties of the job {name}"):
+                return dict(client.jobs.get(name).properties or {})
+        except Missing:
+            return {}
 
     def submit(self, request: JobRequest) -> Job:
         """Submit the job. A job of this name that is there already is returned as it is.
@@ -123,22 +138,39 @@ class Jobs:
         except DroptuneError as error:
             logger.warning("%s failed, and its history cannot be read: %s", job.name, error)
             return job
-        return Job(
-            name=job.name,
-            state=job.state,
-            status=job.status,
-            url=job.url,
-            error=plain(message) or None,
-            worth_repeating=is_of_infrastructure(code, message),
-        )
+        return replace(job, error=plain(message) or None, code=code)
+
+    def _with_steps(self, job: Job) -> Job:
+        try:
+            waits = self._waits(job.name)
+        except DroptuneError as error:
+            logger.warning("%s runs, and its steps cannot be read: %s", job.name, error)
+            return job
+        return replace(job, waits=waits)
+
+    def _waits(self, name: str) -> bool:
+        doing = f"reading the steps of the job {name}"
+        history = self._history(doing)
+        return all_wait(name, lambda run: self._children(history, run, doing))
+
+    def _history(self, doing: str) -> str:
+        """The address of the workspace's run history; it does not change."""
+        if self._history_address is None:
+            workspace = self._arm.ask("GET", self._place.path, doing).body
+            discovery = str((workspace.get("properties") or {}).get("discoveryUrl") or "")
+            services = self._arm.ask("GET", discovery, doing, version="").body
+            api = str(services["api"]).rstrip("/")
+            self._history_address = f"{api}/history/v1.0{self._place.path}/runs"
+        return self._history_address
+
+    def _children(self, history: str, name: str, doing: str) -> list[Any]:
+        found = self._arm.find(f"{history}/{quote(name)}/children", doing, version="")
+        return (found or {}).get("value") or []
 
     def _reason(self, name: str) -> tuple[str, str]:
         """Code and message of what failed; that of a child run where the job's own says nothing."""
         doing = f"reading why the job {name} failed"
-        workspace = self._arm.ask("GET", self._place.path, doing).body
-        discovery = str((workspace.get("properties") or {}).get("discoveryUrl") or "")
-        services = self._arm.ask("GET", discovery, doing, version="").body
-        history = f"{str(services['api']).rstrip('/')}/history/v1.0{self._place.path}/runs"
+        history = self._history(doing)
         own = error_in(
             self._arm.ask("GET", f"{history}/{quote(name)}/details", doing, version="").body
         )
@@ -154,15 +186,35 @@ class Jobs:
         """The failed runs below a run, nearest first, a bounded number of them."""
         waiting, left = [name], _MOST_RUNS_READ
         while waiting and left:
-            children = self._arm.find(
-                f"{history}/{quote(waiting.pop(0))}/children", doing, version=""
-            )
-            for child in (children or {}).get("value") or []:
+            for child in self._children(history, waiting.pop(0), doing):
                 if str(child.get("status")).lower() != "failed" or not left:
                     continue
                 left -= 1
                 yield child
                 waiting.append(str(child["runId"]))
+
+
+def all_wait(name: str, children: Callable[[str], Iterable[Mapping[str, Any]]]) -> bool:
+    """Whether all that is left of a job waits for machines: its steps, also those of pipelines in it.
+
+    Args:
+        name: The job's.
+        children: Gives the runs below a run, as run history has them.
+    """
+    waiting, left, waits = [name], _MOST_RUNS_READ, False
+    while waiting and left:
+        left -= 1
+        for child in children(waiting.pop(0)):
+            status = str(child.get("status")).lower()
+            if status in _ENDED:
+                continue
+            if str(child.get("runType")).lower() == _PIPELINE_RUN:
+                waiting.append(str(child["runId"]))
+            elif status in _WAITING:
+                waits = True
+            else:
+                return False
+    return waits
 
 
 def error_in(run: Mapping[str, Any]) -> tuple[str, str]:
@@ -172,11 +224,6 @@ def error_in(run: Mapping[str, Any]) -> tuple[str, str]:
     while isinstance(inner, dict):
         code, inner = str(inner.get("code") or code), inner.get("innerError")
     return code, str(error.get("message") or "")
-
-
-def is_of_infrastructure(code: str, message: str) -> bool:
-    """Whether a failure came from the machines rather than from data, parameters or code."""
-    return code.lower() in _SYSTEM_CODES or bool(_INFRASTRUCTURE.search(f"{code} {message}"))
 
 
 def state_of(status: str | None) -> JobState:
@@ -226,10 +273,12 @@ def pipeline_job(request: JobRequest, component: Any) -> Any:
 
     given = component_inputs(request)
     kinds = {name: str(found.type) for name, found in component.inputs.items()}
-    for name in ("mlflow_model_path", *(f"{split}_file_path" for split in request.splits)):
-        given[name] = Input(type=kinds.get(name, "uri_file"), path=given[name])
     # Evaluation has been taken out of the component and its inputs may follow.
-    given = {name: value for name, value in given.items() if name in kinds}
+    given = {
+        name: Input(type=kinds[name], path=value) if kinds[name] in ASSETS else value
+        for name, value in given.items()
+        if name in kinds
+    }
 
     @pipeline(None, name=request.name, display_name=request.display_name)
     def fine_tuning() -> dict[str, Any]:

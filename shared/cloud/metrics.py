@@ -7,12 +7,14 @@ import logging
 import os
 import threading
 import warnings
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.cloud.arm import PROVIDER
 from shared.cloud.failures import failing
 from shared.errors import DroptuneError, Missing, Refused
+from shared.runs.measures import Measured, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,10 +24,24 @@ if TYPE_CHECKING:
 BATCH: Final = 50
 """Most resources in one call (https://learn.microsoft.com/azure/azure-monitor/metrics/migrate-to-batch-api)."""
 
+MOST_CURVES: Final = 50
+"""Metrics whose points are read; Azure ML takes 50 names per run."""
+
+TOKENS: Final = {
+    "training": "__azureml_ft_training_tokens",
+    "assistant": "__azureml_ft_assistant_tokens",
+}
+"""What the fine-tuning component counts, and the label of the root run that holds it."""
+
 METRIC: Final = "RequestsPerMinute"
+LATENCY: Final = "RequestLatency_P90"
 NAMESPACE: Final = f"{PROVIDER}/workspaces/onlineEndpoints"
 VERSION: Final = "2023-10-01"
 _SCOPE: Final = "https://metrics.monitor.azure.com/.default"
+FAULTS: Final = frozenset({"408", "424", "429"})
+"""Statuses below 500 that are the deployment's fault: too slow, failed in the model, too small. 424 stands for
+whatever else than 200 the model's server said."""
+
 _AGGREGATIONS: Final = ("average", "total", "maximum", "count")
 _GRAINS: Final = (
     (timedelta(hours=24), timedelta(minutes=1), "PT1M"),
@@ -37,8 +53,8 @@ _GRAINS: Final = (
 _making = threading.Lock()
 
 
-def last_values(tracking_uri: str, job: str) -> Mapping[str, float]:
-    """The last value of each metric that the job logged, through the workspace's own tracking address.
+def measured(tracking_uri: str, job: str) -> Measured:
+    """What the job logged, through the workspace's own tracking address.
 
     Args:
         tracking_uri: `azureml://…`, as the workspace gives it.
@@ -50,7 +66,28 @@ def last_values(tracking_uri: str, job: str) -> Mapping[str, float]:
     with failing(f"reading the metrics of the job {job}"):
         with _making:
             client = _client(tracking_uri)
-        return dict(client.get_run(job).data.metrics)
+        data = client.get_run(job).data
+        last = dict(data.metrics)
+        curves = {
+            name: sorted(
+                (point.step, point.value) for point in client.get_metric_history(job, name)
+            )
+            for name in sorted(last)[:MOST_CURVES]
+        }
+    return Measured(last, curves, tokens_in(data.tags))
+
+
+def tokens_in(labels: Mapping[str, str]) -> dict[str, int]:
+    """The counts of tokens among a run's tags or properties, where the fine-tuning component writes them.
+
+    >>> tokens_in({"__azureml_ft_training_tokens": "120", "mlflow.user": "me"})
+    {'training': 120}
+    """
+    return {
+        name: int(labels[label])
+        for name, label in TOKENS.items()
+        if str(labels.get(label) or "").isdecimal()
+    }
 
 
 @functools.lru_cache(maxsize=4)
@@ -137,8 +174,25 @@ class Requests:
     ) -> Mapping[str, datetime | None]:
         length, grain = grain_for(now - since)
         ids = {f"{self._place.path}/onlineEndpoints/{name}".lower(): name for name in endpoints}
+        body = self._query(endpoints, METRIC, grain, since, now)
+        return {
+            ids[resource]: last
+            for resource, last in read_batch(body, length, now)
+            if resource in ids
+        }
+
+    def _query(
+        self,
+        endpoints: Sequence[str],
+        metric: str,
+        grain: str,
+        since: datetime,
+        now: datetime,
+        **more: str,
+    ) -> Any:
+        """The answer of `metrics:getBatch` about one metric of some endpoints."""
         address = self._address or f"https://{self._region()}.metrics.monitor.azure.com"
-        answer = self._arm.ask(
+        return self._arm.ask(
             "POST",
             f"{address}/subscriptions/{self._place.subscription}/metrics:getBatch",
             "measuring the use of endpoints",
@@ -148,24 +202,82 @@ class Requests:
             version=VERSION,
             query={
                 "metricnamespace": NAMESPACE,
-                "metricnames": METRIC,
+                "metricnames": metric,
                 "aggregation": "average",
                 "interval": grain,
                 "starttime": _spelled(since),
                 "endtime": _spelled(now),
+                **more,
             },
             scope=_SCOPE,
+        ).body
+
+    def seen(self, endpoint: str, since: datetime) -> Mapping[str, Seen]:
+        """How each deployment of an endpoint answered since `since`; one that nobody asked is missing.
+
+        Args:
+            endpoint: Azure's name.
+            since: Earlier requests do not count; the minute it lies in does.
+        """
+        now = max(self._now(), since + timedelta(minutes=1))
+        asked = self._query(
+            [endpoint],
+            METRIC,
+            "PT1M",
+            since,
+            now,
+            filter="deployment eq '*' and statusCode eq '*'",
         )
-        return {
-            ids[resource]: last
-            for resource, last in read_batch(answer.body, length, now)
-            if resource in ids
-        }
+        slow = self._query([endpoint], LATENCY, "PT1M", since, now, filter="deployment eq '*'")
+        return read_seen(asked, slow)
 
 
 def grain_for(span: timedelta) -> tuple[timedelta, str]:
     """The length of one point for a span of time, as a span and as Azure Monitor spells it."""
     return next((length, name) for longest, length, name in _GRAINS if span <= longest)
+
+
+def read_seen(asked: Mapping[str, Any], slow: Mapping[str, Any]) -> Mapping[str, Seen]:
+    """How each deployment of the one endpoint that was measured answered.
+
+    Args:
+        asked: Requests per minute, split by `deployment` and `statusCode`.
+        slow: A percentile of the latency, split by `deployment`.
+    """
+    requests: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    for labels, values in _series(asked, METRIC):
+        number, status = round(sum(values)), labels.get("statuscode", "")
+        requests[labels.get("deployment", "")] += number
+        if status in FAULTS or status.startswith("5"):
+            failed[labels.get("deployment", "")] += number
+    latency = {
+        labels.get("deployment", ""): sum(values) / len(values)
+        for labels, values in _series(slow, LATENCY)
+        if values
+    }
+    return {
+        name: Seen(number, failed[name], latency.get(name))
+        for name, number in requests.items()
+        if name
+    }
+
+
+def _series(body: Mapping[str, Any], metric: str) -> Iterator[tuple[dict[str, str], list[float]]]:
+    """Each time series of a metric: its dimensions, and its averages by the minute."""
+    for row in body.get("values") or []:
+        for found in row.get("value") or []:
+            if _name_of(found) != metric.lower():
+                continue
+            for series in found.get("timeseries") or []:
+                labels = {
+                    str((each.get("name") or {}).get("value") or "").lower(): str(
+                        each.get("value") or ""
+                    )
+                    for each in series.get("metadatavalues") or []
+                }
+                points = series.get("data") or []
+                yield labels, [float(p["average"]) for p in points if p.get("average") is not None]
 
 
 def read_batch(

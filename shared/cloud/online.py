@@ -7,6 +7,7 @@ before.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
@@ -190,7 +191,7 @@ class Online:
         found = deployment_from(body)
         if found.provisioning is not Provisioning.FAILED:
             return found
-        return Deployment(found.name, found.provisioning, found.run, self._why_failed(body))
+        return replace(found, error=self._why_failed(body))
 
     def _why_failed(self, body: Mapping[str, Any]) -> str | None:
         """What the operation that failed said: the deployment names its status document."""

@@ -9,26 +9,51 @@ from shared.runs.ports import Deployment, Endpoint, Provisioning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import timedelta
 
     from shared.runs.ports import DeploymentRequest
 
-REQUEST_TIMEOUT: Final = "PT90S"
-"""The service's default of 5 s is too short for an answer of some hundred tokens; 180 s is its limit
-(https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas)."""
+ATTEMPT: Final = "droptune_attempt"
+"""The tag of a deployment that says which of its run's attempts it is."""
 
-MAX_CONCURRENT: Final = 8
-"""Requests that an instance works on at once; its server batches them. Twice as many per instance get in, the
-rest is told 429."""
+PERIOD: Final = 10
+PROBE_TIMEOUT: Final = 10
+"""Seconds between two questions of a probe, and for its answer."""
 
-PROBE: Final = {
-    "initialDelay": "PT600S",
-    "period": "PT10S",
-    "timeout": "PT10S",
-    "successThreshold": 1,
-    "failureThreshold": 30,
-}
-"""A language model takes minutes to load; the default of 310 s in all is a known cause of failed deployments
-(https://github.com/Azure/azureml-examples/issues/3983)."""
+FIRST_LOOK: Final = 10
+"""Seconds before the first question whether a container is ready."""
+
+ALIVE_FAILURES: Final = 30
+"""Failed questions after which a container that was alive counts as dead."""
+
+
+def probes(startup: timedelta) -> dict[str, dict[str, Any]]:
+    """Probes for a model that takes minutes to load.
+
+    The service's defaults give it 310 s in all, a known cause of failed deployments
+    (https://github.com/Azure/azureml-examples/issues/3983). Readiness is asked from the start, so that a model
+    that loads fast serves early, and may fail for as long as `startup`; liveness, whose failing restarts the
+    container, is not asked before.
+
+    >>> probes(timedelta(minutes=15))["readinessProbe"]["failureThreshold"]
+    89
+    """
+    seconds = int(startup.total_seconds())
+    usual = {"period": f"PT{PERIOD}S", "timeout": f"PT{PROBE_TIMEOUT}S", "successThreshold": 1}
+    alive = max(seconds - ALIVE_FAILURES * PERIOD, FIRST_LOOK)
+    return {
+        "livenessProbe": {
+            **usual,
+            "initialDelay": f"PT{alive}S",
+            "failureThreshold": min(ALIVE_FAILURES, max(1, (seconds - alive) // PERIOD)),
+        },
+        "readinessProbe": {
+            **usual,
+            "initialDelay": f"PT{FIRST_LOOK}S",
+            "failureThreshold": max(1, (seconds - FIRST_LOOK) // PERIOD),
+        },
+    }
+
 
 _STATES: Final = {
     "creating": Provisioning.WORKING,
@@ -70,7 +95,15 @@ def deployment_from(body: Mapping[str, Any]) -> Deployment:
         name=body["name"],
         provisioning=provisioning_of(properties.get("provisioningState")),
         run=run_of(body),
+        attempt=_attempt_of(body),
+        instance_type=str(properties.get("instanceType") or ""),
     )
+
+
+def _attempt_of(body: Mapping[str, Any]) -> int:
+    """The number in a deployment's tag; one from before there was the tag is the first."""
+    text = str((body.get("tags") or {}).get(ATTEMPT) or "")
+    return int(text) if text.isdecimal() else 1
 
 
 def endpoint_body(region: str, run: str) -> dict[str, Any]:
@@ -122,7 +155,7 @@ def deployment_body(request: DeploymentRequest, workspace: str, region: str) -> 
     model = f"{workspace}/models/{request.model}/versions/{request.model_version}"
     return {
         "location": region,
-        "tags": {TAG: request.run},
+        "tags": {TAG: request.run, ATTEMPT: str(request.attempt)},
         "sku": {"name": "Default", "capacity": request.instances},
         "properties": {
             "endpointComputeType": "Managed",
@@ -133,10 +166,9 @@ def deployment_body(request: DeploymentRequest, workspace: str, region: str) -> 
             "properties": {},
             "scaleSettings": {"scaleType": "Default"},
             "requestSettings": {
-                "requestTimeout": REQUEST_TIMEOUT,
-                "maxConcurrentRequestsPerInstance": MAX_CONCURRENT,
+                "requestTimeout": f"PT{int(request.request_timeout.total_seconds())}S",
+                "maxConcurrentRequestsPerInstance": request.concurrent_requests,
             },
-            "livenessProbe": dict(PROBE),
-            "readinessProbe": dict(PROBE),
+            **probes(request.startup),
         },
     }

@@ -1,33 +1,19 @@
-"""Foundation models and the fine-tuning component, as their registries have them."""
+"""The fine-tuning component, as its registry has it."""
 
 from __future__ import annotations
 
-import ast
 import functools
-import json
-import logging
-import re
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
+from shared.assets import LATEST, parse
 from shared.cloud.failures import failing
 from shared.cloud.sdk import registry_client
 from shared.errors import Missing
 from shared.runs.parameters import Component, Input
-from shared.runs.ports import FoundationModel
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-LATEST: Final = "latest"
-DEFAULTS_TAG: Final = "model_specific_defaults"
-
-_ASSET = re.compile(
-    r"^azureml://registries/(?P<registry>[^/]+)/(?P<kind>[^/]+)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)$"
-)
 _fetching = threading.Lock()
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +37,11 @@ class ComponentReference:
         Raises:
             Missing: It is no such id.
         """
-        matched = _ASSET.match(asset_id)
-        if matched is None:
-            raise Missing(f"'{asset_id}' is not the id of a component in a registry")
-        return cls(matched["registry"], matched["name"], matched["version"])
+        try:
+            asset = parse(asset_id, "components")
+        except ValueError as error:
+            raise Missing(str(error)) from error
+        return cls(asset.registry, asset.name, asset.version)
 
 
 def fetched(reference: ComponentReference) -> Any:
@@ -75,7 +62,7 @@ def _fetch_once(reference: ComponentReference) -> Any:
 
 
 def _fetch(reference: ComponentReference) -> Any:
-    which = _version_option(reference.version)
+    which = version_option(reference.version)
     components = registry_client(reference.registry).components
     with failing(f"fetching the component {reference.name} from {reference.registry}"):
         return components.get(reference.name, **which)
@@ -120,65 +107,6 @@ def _typed(value: Any, kind: str) -> Any:
     return value
 
 
-def foundation_model(registry: str, name: str, version: str) -> FoundationModel:
-    """The model version; `latest` is the newest that is not archived.
-
-    Raises:
-        Missing: There is none; says what to do.
-    """
-    models = registry_client(registry).models
-    doing = f"fetching the model {name} from {registry}"
-    try:
-        with failing(doing):
-            found = models.get(name, **_version_option(version))
-    except Missing as error:
-        raise Missing(_absent(registry, name, version)) from error
-    except AttributeError as error:  # the SDK, when a listing has no version at all
-        raise Missing(_absent(registry, name, version)) from error
-    return FoundationModel(
-        id=str(found.id),
-        name=str(found.name),
-        version=str(found.version),
-        defaults=defaults_from((found.tags or {}).get(DEFAULTS_TAG), f"{name}:{found.version}"),
-    )
-
-
-def _absent(registry: str, name: str, version: str) -> str:
-    if version == LATEST:
-        return (
-            f"the registry '{registry}' has no model '{name}' that is not archived; choose another "
-            "model, or name a version that you know"
-        )
-    return (
-        f"the registry '{registry}' has no version '{version}' of a model '{name}'; "
-        "check both, or leave the version at 'latest'"
-    )
-
-
-def _version_option(version: str) -> dict[str, str]:
+def version_option(version: str) -> dict[str, str]:
+    """How the SDK is told a version, or `latest`."""
     return {"label": LATEST} if version == LATEST else {"version": version}
-
-
-def defaults_from(text: str | None, whose: str = "the model") -> Mapping[str, Any]:
-    """The parameters that a model's publisher recommends, out of the model's tag.
-
-    The registry's publishing scripts write dictionaries as JSON and anything else as Python spells it
-    (`scripts/azureml-assets/azureml/assets/publish_utils.py` in Azure/azureml-assets), so both are read. What
-    is neither is left out, with a warning: the component's own defaults hold.
-
-    >>> defaults_from('{"apply_lora": "true"}') == defaults_from("{'apply_lora': 'true'}")
-    True
-    """
-    if not text:
-        return {}
-    try:
-        found = json.loads(text)
-    except ValueError:
-        try:
-            found = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            found = None
-    if isinstance(found, dict):
-        return {str(name): value for name, value in found.items()}
-    logger.warning("%s: its tag %s is no mapping and is left out", whose, DEFAULTS_TAG)
-    return {}

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 PARAMETERS: Final = {"max_new_tokens": 200, "do_sample": False}
 """The same question shall have the same answer."""
 
-READ_SECONDS: Final = 100
-"""A little more than the deployment's own time-out (`online_shapes.REQUEST_TIMEOUT`)."""
+READ_SECONDS: Final = 185
+"""A little more than the longest time-out that a deployment may have."""
 
 _ROUTING: Final = "azureml-model-deployment"
 _NOT_UP: Final = frozenset({404, 502, 503, 504})

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from shared.cloud import metrics, registry
-from shared.cloud.arm import PROVIDER, Arm, Place
+from shared.cloud.arm import Arm, Place
+from shared.cloud.compute import ComputeTargets
 from shared.cloud.data_jobs import DataJobs, compute_from
 from shared.cloud.failures import failing
+from shared.cloud.foundation import FoundationModels
 from shared.cloud.jobs import OUTPUT, Jobs
 from shared.cloud.online import Online
 from shared.cloud.registry import ComponentReference
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from shared.cloud.data_jobs import DataCompute
+    from shared.runs.machines import Allowance, Cluster, ClusterRequest, Priority, VmSize
+    from shared.runs.measures import Measured, Seen
     from shared.runs.parameters import Component
     from shared.runs.ports import (
         DataJobRequest,
@@ -36,6 +42,9 @@ if TYPE_CHECKING:
         Standing,
     )
     from shared.settings import Settings
+
+
+logger = logging.getLogger(__name__)
 
 
 def _utc_now() -> datetime:
@@ -67,12 +76,13 @@ class AzureWorkspace:
         self._place = place
         self._component = component or ComponentReference()
         self._arm = Arm(metadata_url)
+        self._models = FoundationModels(self._arm)
+        self._targets = ComputeTargets(self._arm, place, self._region)
         self._jobs = Jobs(self._arm, place)
         self._data_jobs = DataJobs(self._jobs, place, data) if data is not None else None
         self._online = Online(self._arm, place, self._region)
         self._requests = metrics.Requests(self._arm, place, metrics_endpoint, self._region, now)
         self._known: Mapping[str, Any] | None = None
-        self._sizes: Mapping[str, int] | None = None
         self._looking = threading.Lock()
 
     @property
@@ -104,23 +114,51 @@ class AzureWorkspace:
         Raises:
             Missing: There is none.
         """
-        return registry.foundation_model(registry_name, name, version)
+        return self._models.get(registry_name, name, version)
+
+    def model_versions(self, registry_name: str, name: str) -> Sequence[FoundationModel]:
+        """Every version of a model, newest first, archived ones too; none when there is no such model.
+
+        Raises:
+            Missing: There is no such registry.
+        """
+        return self._models.versions(registry_name, name)
 
     def component(self) -> Component:
         """The newest version of the fine-tuning pipeline component, or the one it is pinned to."""
         return registry.component(self._component)
 
-    def gpus(self, size: str) -> int | None:
-        """GPUs of a VM size; `None` when the region does not have the size."""
-        if self._sizes is None:
-            path = (
-                f"/subscriptions/{self._place.subscription}/providers/{PROVIDER}"
-                f"/locations/{self._region()}/vmSizes"
-            )
-            rows = self._arm.ask("GET", path, "listing the region's VM sizes").body
-            found = rows.get("value") or rows.get("amlCompute") or []
-            self._sizes = {str(row["name"]).lower(): int(row.get("gpus") or 0) for row in found}
-        return self._sizes.get(size.lower())
+    def vm_size(self, name: str) -> VmSize | None:
+        """The VM size of this name, in any case; `None` when the region does not have it."""
+        return self._targets.size(name)
+
+    def quota(self, size: VmSize, priority: Priority) -> Sequence[Allowance]:
+        """The quotas that nodes of this size count against.
+
+        Raises:
+            Denied: We may not read them.
+        """
+        return self._targets.quota(size, priority)
+
+    def cluster(self, name: str) -> Cluster | None:
+        """The compute cluster, if there is one.
+
+        Raises:
+            Refused: There is compute of this name and it is no cluster.
+        """
+        return self._targets.get(name)
+
+    def create_cluster(self, request: ClusterRequest) -> None:
+        """Begin to make a compute cluster.
+
+        Raises:
+            Refused: Azure will not make it.
+        """
+        self._targets.create(request)
+
+    def delete_cluster(self, name: str) -> None:
+        """Begin to delete the compute cluster; nothing happens if it is not there."""
+        self._targets.delete(name)
 
     # Jobs and models ---------------------------------------------------------------------------
 
@@ -142,10 +180,18 @@ class AzureWorkspace:
         """Begin to cancel the job; nothing happens if it has ended."""
         self._jobs.cancel(name)
 
-    def metrics(self, job: str) -> Mapping[str, float]:
-        """The last value of each metric that the job logged."""
+    def measured(self, job: str) -> Measured:
+        """What the job logged: last values, curves, tokens.
+
+        Raises:
+            Missing: Nothing is known of such a job.
+        """
         properties = self._workspace().get("properties") or {}
-        return metrics.last_values(str(properties["mlFlowTrackingUri"]), job)
+        found = metrics.measured(str(properties["mlFlowTrackingUri"]), job)
+        if found.tokens:
+            return found
+        # The component writes them as properties of the root run, which need not show as tags of MLflow's.
+        return replace(found, tokens=metrics.tokens_in(self._jobs.properties(job)))
 
     def has_model(self, name: str, version: str) -> bool:
         """Whether the model version is registered."""
@@ -225,6 +271,10 @@ class AzureWorkspace:
         """
         return self._online.key(endpoint)
 
+    def seen(self, endpoint: str, since: datetime) -> Mapping[str, Seen]:
+        """How each deployment of the endpoint answered since `since`, as Azure Monitor counts."""
+        return self._requests.seen(endpoint, since)
+
     def last_requests(
         self, endpoints: Sequence[str], since: datetime
     ) -> Mapping[str, datetime | None]:
@@ -245,7 +295,7 @@ def _model(request: ModelRequest) -> Any:
         path=f"azureml://jobs/{request.job}/outputs/{OUTPUT}",
         type=AssetTypes.MLFLOW_MODEL,
         description=request.description,
-        tags={TAG: request.run},
+        tags={**request.tags, TAG: request.run},
         properties=dict(request.lineage),
     )
 

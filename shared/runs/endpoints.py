@@ -38,6 +38,9 @@ class EndpointRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
         rest: Whether it answers.
         since: Since when that is so.
         idle_after: Unused for so many seconds, it may be put to sleep.
+        keep_until: Until then the deployments of former owners are kept, without traffic.
+        candidate: The run whose canary has a share of the traffic.
+        emptied_for: The run that is rolled out `direct`: the owner sleeps until it has the traffic or failed.
     """
 
     name: str
@@ -51,6 +54,9 @@ class EndpointRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     live: str | None = None
     scoring_uri: str | None = None
     rest: Rest = Rest.NEVER_SERVED
+    keep_until: datetime | None = None
+    candidate: str | None = None
+    emptied_for: str | None = None
 
     def silent(self, rest: Rest, now: datetime) -> EndpointRecord:
         """The record of an endpoint that has stopped answering."""

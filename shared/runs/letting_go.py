@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.runs import naming
+from shared.runs.amending import wish
 from shared.runs.endpoints import Rest
 from shared.runs.outcomes import Advance, Outcome, Stop, Wait
 from shared.runs.phases import Phase
 from shared.runs.ports import JobState, Provisioning
-from shared.runs.rollout import tell_former
+from shared.runs.record import Wish
+from shared.runs.takeover import tell_former
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
-    from shared.runs.ports import Endpoint, HeldEndpoint, World
+    from datetime import datetime
+
+    from shared.runs.endpoints import EndpointRecord
+    from shared.runs.ports import Deployment, Endpoint, HeldEndpoint, World
     from shared.runs.record import Run
 
 _MAY_TRAIN = (Phase.PREPARED, Phase.TRAINING)
@@ -78,9 +83,25 @@ def _of_the_deployment(run: Run, world: World) -> Outcome | None:
             waiting = _without_deployment(run, endpoint, world, held)
             if waiting is not None:
                 return waiting
-        if record is not None and record.owner == run.id and record.rest is Rest.WAKING:
-            held.save(record.silent(Rest.ASLEEP, world.now()))
+        if record is not None:
+            _give_way(run, record, world, held)
     return None
+
+
+def _give_way(run: Run, record: EndpointRecord, world: World, held: HeldEndpoint) -> None:
+    """Take what the endpoint's record says of this run back; who was put to sleep for it wakes."""
+    changed = record
+    if record.owner == run.id and record.rest is Rest.WAKING:
+        changed = record.silent(Rest.ASLEEP, world.now())
+    if record.emptied_for == run.id:
+        if record.owner not in (None, run.id):
+            assert record.owner is not None
+            wish(world, record.owner, Wish.WAKE)
+        changed = msgspec.structs.replace(changed, emptied_for=None)
+    if record.candidate == run.id:
+        changed = msgspec.structs.replace(changed, candidate=None)
+    if changed != record:
+        held.save(changed)
 
 
 def _without_deployment(
@@ -89,7 +110,8 @@ def _without_deployment(
     name, live = naming.deployment_name(run.id), held.record.live if held.record else None
     deployment = world.workspace.deployment(endpoint.name, name)
     if deployment is None:
-        if live is None and not world.workspace.deployments(endpoint.name):
+        emptied = held.record is not None and held.record.emptied_for is not None
+        if live is None and not emptied and not world.workspace.deployments(endpoint.name):
             held.confirm()
             world.workspace.delete_endpoint(endpoint.name)
             return Wait(world.pace.rollout, f"endpoint {endpoint.name} is being deleted")
@@ -98,6 +120,23 @@ def _without_deployment(
     if endpoint.traffic.get(name, 0):
         world.workspace.set_traffic(endpoint.name, {live: 100} if live and live != name else {})
         return Wait(world.pace.rollout, f"traffic is taken from {name}")
+    kept = _kept_until(run, deployment, held.record)
+    if kept is not None and kept > world.now():
+        return Wait(
+            kept - world.now(), f"another run took over; {name} is kept until {kept:%H:%M}"
+        )
     if deployment.provisioning not in (Provisioning.DELETING, Provisioning.WORKING):
         world.workspace.delete_deployment(endpoint.name, name)
     return Wait(world.pace.rollout, f"deployment {name} is being deleted")
+
+
+def _kept_until(
+    run: Run, deployment: Deployment, record: EndpointRecord | None
+) -> datetime | None:
+    """Until when a deployment that served is kept after the switch; `None` when it is not."""
+    assert run.ending is not None
+    if run.phase is not Phase.SERVING or run.ending.phase is not Phase.SUPERSEDED:
+        return None
+    if record is None or deployment.provisioning is not Provisioning.SUCCEEDED:
+        return None
+    return record.keep_until if record.rest is Rest.SERVING else None

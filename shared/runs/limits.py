@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from shared.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
+    from shared.assets import AssetId
     from shared.runs.manifest import Manifest
 
 
@@ -28,7 +29,9 @@ class Limits:
         nodes: Most nodes of a training job.
         instances: Most instances of a deployment.
         runs: Most runs that train at the same time.
-        attempts: Most training attempts of one run; as many jobs may try to prepare its data.
+        attempts: Most training attempts of one run; as many jobs may try to prepare its data. Of its
+            deployment, most failures in a row that are tried again.
+        fallback_models: Models that may stand in for one that cannot be had, in this order.
         tokens: Most tokens that one training may take, by estimate; `None` for any number.
         in_function: Most bytes of sources that are prepared in a function; more is a job's work.
         preparing_nodes: Most nodes of a job that prepares data.
@@ -40,6 +43,7 @@ class Limits:
     instances: int
     runs: int
     attempts: int
+    fallback_models: Sequence[AssetId] = ()
     tokens: int | None = None
     in_function: int = 2 * 10**9
     preparing_nodes: int = 4
@@ -55,19 +59,11 @@ class Limits:
                     f"Allowed: {', '.join(sorted(self.registries))}",
                 )
             )
-        allowed = {size.lower() for size in self.instance_types}
-        for place, size in (
-            ("compute.size", manifest.compute.size),
-            ("deploy.instance_type", manifest.deploy.instance_type),
-        ):
-            if size.lower() not in allowed:
-                problems.append(
-                    Problem(
-                        place,
-                        f"'{size}' is not allowed here",
-                        f"Allowed: {', '.join(sorted(self.instance_types))}",
-                    )
-                )
+        if manifest.compute.cluster is None:  # a cluster may have a size of its own
+            problems += self.size_problems("compute.size", manifest.compute.size)
+        problems += self.size_problems("deploy.instance_type", manifest.deploy.instance_type)
+        for size in manifest.deploy.instance_types:
+            problems += self.size_problems("deploy.instance_types", size)
         for place, asked, bound in (
             ("compute.max_nodes", manifest.compute.max_nodes, self.nodes),
             ("deploy.instances", manifest.deploy.instances, self.instances),
@@ -75,6 +71,18 @@ class Limits:
             if asked > bound:
                 problems.append(Problem(place, f"is {asked}; at most {bound} is allowed here"))
         return problems
+
+    def size_problems(self, place: str, size: str) -> list[Problem]:
+        """Whether a VM size is beyond what is allowed."""
+        if size.lower() in {allowed.lower() for allowed in self.instance_types}:
+            return []
+        return [
+            Problem(
+                place,
+                f"'{size}' is not allowed here",
+                f"Allowed: {', '.join(sorted(self.instance_types))}",
+            )
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,10 @@ class Pace:
         appearing: How long a resource just made may still be missing from reads.
         training: Longest time a job may take before its run is given up.
         preparing: Longest time a job may take to prepare data before its run is given up.
+        queued: Longest time a run may wait for quota, or its job for machines.
+        unresponsive: Longest time a job may not respond before it is cancelled.
         rolling_out: Longest time a rollout or a wake may take.
+        freeing: How long quota that is in use is waited for before a deployment is refused for want of it.
     """
 
     job: timedelta = timedelta(minutes=1)
@@ -107,7 +118,10 @@ class Pace:
     appearing: timedelta = timedelta(minutes=5)
     training: timedelta = timedelta(days=7)
     preparing: timedelta = timedelta(days=1)
+    queued: timedelta = timedelta(days=1)
+    unresponsive: timedelta = timedelta(hours=1)
     rolling_out: timedelta = timedelta(hours=2)
+    freeing: timedelta = timedelta(minutes=10)
 
     @property
     def at_once(self) -> timedelta:

@@ -7,7 +7,6 @@ docs/ publishes is generated from these classes, so their descriptions are writt
 from __future__ import annotations
 
 import json
-import math
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -17,49 +16,29 @@ import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    PlainSerializer,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from shared import durations
 from shared.data.kept import kept_problem
 from shared.data.shapes import named_shape
 from shared.errors import ManifestRejected, Problem
+from shared.runs.compute_section import Compute
+from shared.runs.deploy_section import Deploy
+from shared.runs.gate_section import Gate
+from shared.runs.model_section import Model
+from shared.runs.sections import Duration, Section
 
 SIZE_LIMIT = 256 * 1024
 """Longest manifest in bytes; the Event Grid subscription filters on the same number."""
 
 
-def _duration(value: object) -> object:
-    if isinstance(value, timedelta):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("must be text such as '30m' or '2h'")
-    return durations.parse(value)
-
-
 def _whole(value: object) -> object:
     """Large numbers may be written as `2e9`."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_duration, json_schema_input_type=str),
-    PlainSerializer(durations.spell, return_type=str),
-]
-"""A time span as people write it: `45s`, `30m`, `2h`, `1d`."""
-
-
-class Section(BaseModel):
-    """What all parts of a manifest share: unknown keys are refused, values are not bent."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Splits(Section):
@@ -195,76 +174,12 @@ class Dataset(Section):
         return self
 
 
-class Model(Section):
-    """The foundation model to start from."""
-
-    name: str = Field(default="Phi-4", min_length=1, description="Its name in the registry.")
-    registry: str = Field(default="azureml", min_length=1, description="The registry it is in.")
-    version: str = Field(
-        default="latest",
-        min_length=1,
-        coerce_numbers_to_str=True,
-        description="A version, or `latest`; resolved and recorded.",
-    )
-
-
-class Compute(Section):
-    """Where training runs: a cluster by name, or serverless when none is named."""
-
-    cluster: str | None = Field(default=None, description="An existing compute cluster's name.")
-    size: str = Field(
-        default="Standard_NC24ads_A100_v4", min_length=1, description="The VM size to train on."
-    )
-    max_nodes: int = Field(default=1, ge=1, description="How many nodes the job may use.")
-
-
 class Bounds(Section):
     """What a run may use up; a run that would need more is rejected before any GPU is asked for."""
 
     max_tokens: Annotated[int, Field(ge=1), BeforeValidator(_whole)] | None = Field(
         default=None,
         description="Most tokens to train on, all epochs together, by estimate.",
-    )
-
-
-class Threshold(Section):
-    """Bounds of one metric; both ends are allowed values."""
-
-    min: float | None = Field(default=None, strict=False, description="The smallest good value.")
-    max: float | None = Field(default=None, strict=False, description="The largest good value.")
-
-    @model_validator(mode="after")
-    def _some_bound(self) -> Threshold:
-        bounds = [bound for bound in (self.min, self.max) if bound is not None]
-        if not bounds:
-            raise ValueError("needs at least one of 'min' and 'max'")
-        if not all(map(math.isfinite, bounds)):
-            raise ValueError("bounds must be finite numbers")
-        if len(bounds) == 2 and bounds[0] > bounds[1]:  # noqa: PLR2004
-            raise ValueError("'min' is above 'max'")
-        return self
-
-
-class Deploy(Section):
-    """Where the model answers."""
-
-    endpoint: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=64,
-        description="The endpoint's name, which is also the model's name for OpenAI clients; "
-        "by default the manifest's name.",
-    )
-    instance_type: str = Field(
-        default="Standard_NC24ads_A100_v4", min_length=1, description="The VM size to serve on."
-    )
-    instances: int = Field(default=1, ge=1, le=50, description="How many of them.")
-    rollout: Literal["blue-green"] = Field(
-        default="blue-green",
-        description="A new deployment is tested without traffic before it takes over.",
-    )
-    take_over: bool = Field(
-        default=False, description="Allow this manifest to take an endpoint from another one."
     )
 
 
@@ -298,9 +213,7 @@ class Manifest(Section):
         default={}, description="Inputs of the component `chat_completion_pipeline`."
     )
     limits: Bounds = Bounds()
-    gate: dict[str, Threshold] = Field(
-        default={}, description="Bounds that the trained model's metrics must keep."
-    )
+    gate: Gate = Gate.model_validate({})
     deploy: Deploy = Deploy()
     idle: Idle = Idle()
 

@@ -18,6 +18,7 @@ TAG = "droptune_run"
 
 _HASH = 10
 _SLUG = 30
+_ENDPOINT_SLUG = ENDPOINT_LIMIT - 7
 _JOB = re.compile(r"^(?P<run>[a-z][a-z0-9-]*-[0-9a-f]{10}-g[0-9]+)-[ad][0-9]+$")
 
 
@@ -69,6 +70,16 @@ def run_of_job(job: str) -> str | None:
     return matched["run"] if matched else None
 
 
+def asset_name(asset_id: str) -> str:
+    """The name in a registry asset's id; empty when there is none.
+
+    >>> asset_name("azureml://registries/azureml/models/Phi-4/versions/8")
+    'Phi-4'
+    """
+    before, found, _ = asset_id.rpartition("/versions/")
+    return before.rpartition("/")[2] if found else ""
+
+
 def deployment_name(run: str) -> str:
     """The name of a run's one deployment, the same each time it wakes."""
     return f"r{_short(run)}"
@@ -84,10 +95,30 @@ def model_version(run: str) -> str:
     return _short(run)
 
 
+def endpoint_slug(endpoint: str) -> str:
+    """The part of Azure ML's name of an endpoint that follows from its name in people's words.
+
+    What a slug would lose (letters that are not ASCII, a long name's end) is told by a hash, so that no two
+    names of different letters meet.
+
+    >>> endpoint_slug("Velora chat")
+    'velora-chat'
+    >>> endpoint_slug("ベロラ")
+    'm-42da'
+    """
+    whole = slug(endpoint, limit=len(endpoint) + 2)
+    told = [sign for sign in endpoint if sign.isalnum()]
+    loses = not told or not all(sign.isascii() for sign in told)
+    if len(whole) <= _ENDPOINT_SLUG and not loses:
+        return whole
+    digest = hashlib.sha256(endpoint.encode("utf-8", "surrogatepass")).hexdigest()[:4]
+    return f"{slug(endpoint, limit=_ENDPOINT_SLUG - 5)}-{digest}"
+
+
 def endpoint_name(endpoint: str, place: str) -> str:
     """Azure ML's name of an endpoint; `place` names subscription, resource group and workspace.
 
     Endpoint names are unique in a region, so a hash of the place is part of the name.
     """
     digest = hashlib.sha256(place.lower().encode()).hexdigest()[:6]
-    return f"{slug(endpoint, limit=ENDPOINT_LIMIT - 7)}-{digest}"
+    return f"{endpoint_slug(endpoint)}-{digest}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.errors import Problem
+from shared.runs.failures import problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,18 @@ OURS: Final[Mapping[str, str]] = {
     },
 }
 """Inputs that Droptune sets itself, and what to use instead."""
+
+
+CONFIG: Final = "deepspeed"
+"""The one input that is a file of the manifest's author: a DeepSpeed configuration."""
+
+ASSETS: Final = frozenset(
+    {"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"}
+)
+"""Types of inputs that are addresses of data, not values."""
+
+_GATHER: Final = "stage3_gather_16bit_weights_on_model_save"
+_GATHERED_STAGE: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,69 +110,112 @@ def converted(value: object, spec: Input) -> Any:
             raise ValueError(f"is {value!r}; allowed are {', '.join(spec.enum)}")
         return text
     if spec.type in ("integer", "number"):
-        wanted = int if spec.type == "integer" else (int, float)
-        if isinstance(value, bool) or not isinstance(value, wanted):
-            article = "an integer" if spec.type == "integer" else "a number"
-            raise ValueError(f"is {value!r}; it must be {article}")
-        number = float(value)
-        if not math.isfinite(number):
-            raise ValueError(f"is {value!r}; it must be finite")
-        if spec.minimum is not None and number < spec.minimum:
-            raise ValueError(f"is {value!r}; it must be at least {spec.minimum:g}")
-        if spec.maximum is not None and number > spec.maximum:
-            raise ValueError(f"is {value!r}; it must be at most {spec.maximum:g}")
+        return _number(value, spec)
+    if spec.type == "boolean":
+        if not isinstance(value, bool):
+            raise ValueError(f"is {value!r}; it must be true or false")
         return value
     if not isinstance(value, str):
         raise ValueError(f"is {value!r}; it must be text")
     return value
 
 
-def _across(values: Mapping[str, Any]) -> list[Problem]:
-    """The rules that the component's finetune script checks itself, when the GPU already bills.
-
-    Source: `finetune.py` of the component in Azure/azureml-assets.
-    """
-    problems = []
-    rate = values.get("learning_rate")
-    if isinstance(rate, int | float) and rate <= 0:
-        problems.append(
-            Problem("finetune.learning_rate", f"is {rate:g}", "It must be greater than 0")
-        )
-    if values.get("apply_early_stopping") == "true" and (
-        values.get("evaluation_strategy") == "disable"
-    ):
-        problems.append(
-            Problem(
-                "finetune.apply_early_stopping",
-                "needs evaluation, and evaluation_strategy is 'disable'",
-                "Set evaluation_strategy to 'epoch' or 'steps'",
-            )
-        )
-    if values.get("apply_deepspeed") == "true" and values.get("auto_find_batch_size") == "true":
-        problems.append(
-            Problem("finetune.auto_find_batch_size", "does not work with apply_deepspeed")
-        )
-    return problems
+def _number(value: object, spec: Input) -> int | float:
+    wanted = int if spec.type == "integer" else (int, float)
+    if isinstance(value, bool) or not isinstance(value, wanted):
+        article = "an integer" if spec.type == "integer" else "a number"
+        raise ValueError(f"is {value!r}; it must be {article}")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"is {value!r}; it must be finite")
+    if spec.minimum is not None and number < spec.minimum:
+        raise ValueError(f"is {value!r}; it must be at least {spec.minimum:g}")
+    if spec.maximum is not None and number > spec.maximum:
+        raise ValueError(f"is {value!r}; it must be at most {spec.maximum:g}")
+    return value
 
 
 def check(finetune: Mapping[str, Any], inputs: Mapping[str, Input]) -> list[Problem]:
-    """Everything that is wrong with a manifest's `finetune` section."""
+    """What is wrong with each entry of a manifest's `finetune` section by itself."""
     problems: list[Problem] = []
-    values: dict[str, Any] = {name: spec.default for name, spec in inputs.items()}
     for name, value in finetune.items():
         place = f"finetune.{name}"
         if name in OURS:
             problems.append(Problem(place, "is set by Droptune", OURS[name].capitalize()))
         elif name not in inputs:
-            close = difflib.get_close_matches(name, inputs, n=1)
-            mend = f"Did you mean '{close[0]}'?" if close else ""
-            problems.append(Problem(place, "is not an input of the component", mend))
+            problems.append(_unknown(name, inputs))
+        elif name == CONFIG:
+            if not isinstance(value, str | dict):
+                reason = (
+                    f"is {value!r}; it must be a path in the container 'data', or the JSON itself"
+                )
+                problems.append(problem("parameter-wrong", place, reason))
+        elif inputs[name].type in ASSETS:
+            problems.append(
+                problem("parameter-wrong", place, "is a file, which Droptune does not pass on")
+            )
         else:
             try:
-                values[name] = converted(value, inputs[name])
+                converted(value, inputs[name])
             except ValueError as error:
-                problems.append(Problem(place, str(error)))
-    return problems + _across(values)
+                problems.append(problem("parameter-wrong", place, str(error)))
+    return problems
+
+
+def _unknown(name: str, inputs: Mapping[str, Input]) -> Problem:
+    place, reason = f"finetune.{name}", "is not an input of the component"
+    close = difflib.get_close_matches(name, set(inputs) - set(OURS), n=1)
+    if close:
+        return Problem(place, reason, f"Did you mean '{close[0]}'?")
+    return problem("parameter-unknown", place, reason)
+
+
+def conflicts(values: Mapping[str, Any], inputs: Mapping[str, Input]) -> list[Problem]:
+    """What the component's finetune script refuses itself, when the GPU already bills.
+
+    Source: `finetune.py` of the component in Azure/azureml-assets.
+
+    Args:
+        values: The parameters as merged.
+        inputs: The component's, whose defaults hold for the rest.
+    """
+    effective = effective_values(values, inputs)
+    found = []
+    rate = effective.get("learning_rate")
+    if isinstance(rate, int | float) and rate <= 0:
+        found.append(("learning_rate", f"is {rate:g}; it must be greater than 0"))
+    if effective.get("apply_early_stopping") == "true" and (
+        effective.get("evaluation_strategy") == "disable"
+    ):
+        reason = "needs evaluation, and evaluation_strategy is 'disable'"
+        found.append(("apply_early_stopping", reason))
+    if effective.get("apply_deepspeed") == "true" and (
+        effective.get("auto_find_batch_size") == "true"
+    ):
+        reason = "does not work with apply_deepspeed, and both are 'true'"
+        found.append(("auto_find_batch_size", reason))
+    return [problem("parameters-conflict", f"finetune.{name}", why) for name, why in found]
+
+
+def config_problems(config: Any) -> list[Problem]:
+    """What the component's finetune script refuses of a DeepSpeed configuration.
+
+    Args:
+        config: The configuration as JSON has it.
+    """
+    zero = config.get("zero_optimization") if isinstance(config, dict) else None
+    if not isinstance(zero, dict) or zero.get("stage") is None:
+        reason = "has no zero_optimization.stage"
+        return [problem("parameter-wrong", f"finetune.{CONFIG}", reason)]
+    if zero["stage"] == _GATHERED_STAGE and not zero.get(_GATHER):
+        reason = f"has zero_optimization.stage 3 without {_GATHER}: the model could not be saved"
+        return [problem("parameters-conflict", f"finetune.{CONFIG}", reason)]
+    return []
+
+
+def effective_values(values: Mapping[str, Any], inputs: Mapping[str, Input]) -> dict[str, Any]:
+    """The values with the component's defaults for those that are not given."""
+    return {name: spec.default for name, spec in inputs.items()} | dict(values)
 
 
 def merge(
@@ -170,21 +226,36 @@ def merge(
     Only what differs from the component's default is returned: the component fills in the rest.
     The model's defaults are its publisher's and may name things that the component does not take
     (Phi-3's have named `learning_rate_min` since 2025): those are left out, with a note.
+
+    Args:
+        finetune: The manifest's section, in which `check` found nothing.
+        model_defaults: What the model's publisher recommends.
+        inputs: The component's.
     """
     values: dict[str, Any] = {}
     notes: list[str] = []
     for name, default in model_defaults.items():
-        if name not in inputs or name in OURS:
+        if name not in inputs or name in OURS or inputs[name].type in ASSETS:
             notes.append(f"the model's default {name}={default} is not an input of the component")
             continue
         try:
-            values[name] = converted(default, inputs[name])
+            values[name] = converted(_read(default, inputs[name]), inputs[name])
         except ValueError as error:
-            notes.append(f"the model's default {name} {error}")
+            notes.append(f"the model's default {name} is left out: it {error}")
     for name, value in finetune.items():
-        chosen = converted(value, inputs[name])
+        chosen = value if name == CONFIG else converted(value, inputs[name])
         if name in values and values[name] != chosen:
             notes.append(f"{name} is {chosen}; the model's own default is {values[name]}")
         values[name] = chosen
-    in_effect = {name: spec.default for name, spec in inputs.items()} | values
-    return Parameters(values, tuple(notes), in_effect)
+    return Parameters(values, tuple(notes), effective_values(values, inputs))
+
+
+def _read(default: Any, spec: Input) -> Any:
+    """A default as its publisher meant it: tools that write YAML 1.1 make text of `5e-6`."""
+    if isinstance(default, str) and spec.type in ("integer", "number") and not spec.enum:
+        for kind in (int, float):
+            try:
+                return kind(default)
+            except ValueError:
+                continue
+    return default

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime, timedelta
+    from datetime import date, datetime, timedelta
 
     from shared.errors import Problem
     from shared.runs.endpoints import EndpointRecord
     from shared.runs.limits import Limits, Pace
+    from shared.runs.machines import Allowance, Cluster, ClusterRequest, Priority, VmSize
     from shared.runs.manifest import Dataset
+    from shared.runs.measures import Measured, Seen
     from shared.runs.parameters import Component
     from shared.runs.record import Run
 
@@ -231,14 +233,47 @@ class Preparation(Protocol):
         """The first conversations of the test split, each cut to end with a user's turn."""
 
 
+class Configs(Protocol):
+    """Small configuration files that a job is given beside its rows."""
+
+    def read(self, path: str) -> bytes:
+        """The file at this path of the container `data`.
+
+        Raises:
+            Missing: There is none.
+        """
+
+    def keep(self, content: bytes) -> str:
+        """Put the content where jobs read; returns its address as a job input takes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class FoundationModel:
-    """A model to start from: its asset id, version, and its publisher's parameter defaults."""
+    """A model to start from, as its registry describes it.
+
+    Attributes:
+        id: Its asset id.
+        name: Its name.
+        version: Its version.
+        defaults: The parameters that its publisher recommends.
+        tasks: What it can be fine-tuned for; `None` when the registry does not say.
+        train_sizes: VM sizes that may train it; empty when the registry does not say.
+        serve_sizes: VM sizes that may serve it, likewise.
+        archived: Whether this version is offered to nobody new.
+        tuning_ends: When its fine-tuning is, or was, retired.
+        serving_ends: When its inference is, or was, retired.
+    """
 
     id: str
     name: str
     version: str
     defaults: Mapping[str, Any]
+    tasks: tuple[str, ...] | None = None
+    train_sizes: tuple[str, ...] = ()
+    serve_sizes: tuple[str, ...] = ()
+    archived: bool = False
+    tuning_ends: date | None = None
+    serving_ends: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,25 +319,37 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as Azure ML reports it. `worth_repeating`: the infrastructure failed, not the training."""
+    """A job as Azure ML reports it.
+
+    Attributes:
+        name: Its name.
+        state: What matters about its status.
+        status: Azure ML's word for it.
+        url: Where a person can watch it.
+        error: Why it failed.
+        code: Azure's code for that.
+        waits: Whether it runs only in name: none of its steps does, they wait for machines.
+    """
 
     name: str
     state: JobState
     status: str
     url: str | None = None
     error: str | None = None
-    worth_repeating: bool = False
+    code: str = ""
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """A model version to register from a job's output."""
+    """A model version to register from a job's output; tags and properties within Azure ML's bounds."""
 
     name: str
     version: str
     job: str
     run: str
     description: str
+    tags: Mapping[str, str]
     lineage: Mapping[str, str]
 
 
@@ -345,17 +392,31 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A deployment as Azure ML reports it. `run` is its ownership tag's value."""
+    """A deployment as Azure ML reports it. `run` is its ownership tag's value.
+
+    Attributes:
+        error: Of one that failed, Azure's code and message.
+        attempt: Which of the run's attempts it is, from 1.
+        instance_type: Its VM size.
+    """
 
     name: str
     provisioning: Provisioning
     run: str | None
     error: str | None = None
+    attempt: int = 1
+    instance_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentRequest:
-    """A deployment to make."""
+    """A deployment to make.
+
+    Attributes:
+        startup: How long it may take to load its model before its probes fail it.
+        request_timeout: How long an answer may take.
+        concurrent_requests: Requests that an instance works on at once.
+    """
 
     endpoint: str
     name: str
@@ -364,6 +425,10 @@ class DeploymentRequest:
     model_version: str
     instance_type: str
     instances: int
+    attempt: int
+    startup: timedelta
+    request_timeout: timedelta
+    concurrent_requests: int
 
 
 class Workspace(Protocol):
@@ -380,11 +445,38 @@ class Workspace(Protocol):
             Missing: There is none.
         """
 
+    def model_versions(self, registry: str, name: str) -> Sequence[FoundationModel]:
+        """Every version of a model, newest first, archived ones too; none when there is no such model."""
+
     def component(self) -> Component:
         """The newest version of the fine-tuning pipeline component."""
 
-    def gpus(self, size: str) -> int | None:
-        """GPUs of a VM size; `None` when the region does not have the size."""
+    def vm_size(self, name: str) -> VmSize | None:
+        """The VM size of this name, in any case; `None` when the region does not have it."""
+
+    def quota(self, size: VmSize, priority: Priority) -> Sequence[Allowance]:
+        """The quotas that nodes of this size count against.
+
+        Raises:
+            Denied: We may not read them.
+        """
+
+    def cluster(self, name: str) -> Cluster | None:
+        """The compute cluster, if there is one.
+
+        Raises:
+            Refused: There is compute of this name and it is no cluster.
+        """
+
+    def create_cluster(self, request: ClusterRequest) -> None:
+        """Begin to make a compute cluster.
+
+        Raises:
+            Refused: Azure will not make it.
+        """
+
+    def delete_cluster(self, name: str) -> None:
+        """Begin to delete the compute cluster; nothing happens if it is not there."""
 
     def job(self, name: str) -> Job | None:
         """The job, if there is one."""
@@ -398,8 +490,12 @@ class Workspace(Protocol):
     def cancel_job(self, name: str) -> None:
         """Begin to cancel the job; nothing happens if it has ended."""
 
-    def metrics(self, job: str) -> Mapping[str, float]:
-        """The last value of each metric that the job logged."""
+    def measured(self, job: str) -> Measured:
+        """What the job logged: last values, curves, tokens.
+
+        Raises:
+            Missing: Nothing is known of such a job.
+        """
 
     def has_model(self, name: str, version: str) -> bool:
         """Whether the model version is registered."""
@@ -426,7 +522,11 @@ class Workspace(Protocol):
         """The endpoint's deployments; none when there is no such endpoint."""
 
     def create_deployment(self, request: DeploymentRequest) -> None:
-        """Begin to make a deployment; it gets no traffic."""
+        """Begin to make a deployment; it gets no traffic.
+
+        Raises:
+            Refused: Azure will not make it; its words say why.
+        """
 
     def delete_deployment(self, endpoint: str, name: str) -> None:
         """Begin to delete the deployment."""
@@ -442,6 +542,12 @@ class Workspace(Protocol):
 
         Raises:
             Refused: It answered with an error, or with nothing.
+        """
+
+    def seen(self, endpoint: str, since: datetime) -> Mapping[str, Seen]:
+        """How each deployment of the endpoint answered since `since`, as Azure Monitor counts.
+
+        A deployment that nobody asked is missing from the answer.
         """
 
     def last_requests(
@@ -469,6 +575,7 @@ class World:
     endpoints: EndpointStore
     manifests: Manifests
     preparation: Preparation
+    configs: Configs
     workspace: Workspace
     uses: Uses
     limits: Limits

@@ -6,13 +6,13 @@ Everything that can be known to be wrong is found before a GPU is asked for, and
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from shared.errors import DataRejected, ManifestRejected, Missing, Permanent, Problem
-from shared.runs import manifest as manifests
-from shared.runs import naming, parameters, tokens
+from shared.runs import naming, tokens
+from shared.runs.checking import check
 from shared.runs.endpoints import EndpointRecord, Rest
 from shared.runs.outcomes import Advance, Outcome
 from shared.runs.phases import Phase
@@ -20,11 +20,11 @@ from shared.runs.ports import PreparedData
 from shared.runs.preparing_by_job import data_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from shared.runs.manifest import Dataset, Manifest
-    from shared.runs.parameters import Parameters
-    from shared.runs.ports import FoundationModel, World
+    from shared.runs.checking import Checked
+    from shared.runs.manifest import Manifest
+    from shared.runs.ports import World
     from shared.runs.record import Run
     from shared.runs.tokens import Estimate
 
@@ -37,23 +37,24 @@ def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
     Raises:
         Rejected: With every problem found.
     """
-    component = world.workspace.component()
-    manifest = _checked(run, world, component.inputs)
-    model = _foundation_model(manifest, world)
+    checked = check(run, world)
+    manifest = checked.manifest
     beat()
     azure_name = _claim(run, manifest, world, finally_=False)
-    merged = parameters.merge(manifest.finetune, model.defaults, component.inputs)
-    prepared = _prepared(run, manifest, merged, world, beat)
+    prepared = _prepared(run, checked, world, beat)
     if not isinstance(prepared, PreparedData):
         return prepared
-    effort = _bounded(manifest, prepared, merged, world)
+    effort = _bounded(checked, prepared, world)
     _claim(run, manifest, world, finally_=True)
     facts = msgspec.structs.replace(
         run.facts,
         request=manifest.model_dump(mode="json", exclude_none=True),
-        notes=list(merged.notes),
-        foundation_model=model.id,
-        component=component.id,
+        notes=list(checked.notes),
+        foundation_model=checked.model.id,
+        component=checked.component.id,
+        parameters=dict(checked.parameters),
+        size=checked.size,
+        gpus=checked.gpus,
         fingerprint=prepared.fingerprint,
         splits=dict(prepared.splits),
         rows=dict(prepared.rows),
@@ -68,39 +69,14 @@ def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
     return Advance(Phase.PREPARED, why, facts)
 
 
-def _checked(run: Run, world: World, inputs: Mapping[str, parameters.Input]) -> Manifest:
-    """The manifest, or every problem that form, limits, parameters and sources have together."""
-    fields = manifests.parse(run.manifest, run.source)
-    manifest, problems = manifests.check(fields)
-    finetune = fields.get("finetune")
-    if isinstance(finetune, dict):
-        problems += parameters.check(finetune, inputs)
-    if manifest is not None:
-        problems += world.limits.problems(manifest)
-    dataset = manifest.dataset if manifest else _dataset_alone(fields.get("dataset"))
-    if dataset is not None:
-        problems += world.preparation.problems(dataset)
-    if manifest is None or problems:
-        raise ManifestRejected(problems)
-    return manifest
-
-
-def _dataset_alone(section: Any) -> Dataset | None:
-    """The dataset section of a manifest whose other sections are wrong, if it is right by itself."""
-    try:
-        return manifests.Dataset.model_validate(section)
-    except ValueError:
-        return None
-
-
 def _prepared(
-    run: Run, manifest: Manifest, merged: Parameters, world: World, beat: Callable[[], None]
+    run: Run, checked: Checked, world: World, beat: Callable[[], None]
 ) -> PreparedData | Outcome:
     """The data, prepared, or what to do until it is; its author gets a page on it, all the more if it is refused."""
-    sequence = merged.in_effect.get("max_seq_length")
+    sequence = checked.in_effect.get("max_seq_length")
     limit = sequence if isinstance(sequence, int) and sequence > 0 else None
     try:
-        prepared = data_of(run, manifest, limit, world, beat)
+        prepared = data_of(run, checked.manifest, limit, world, beat)
     except DataRejected as error:
         if error.fingerprint is not None:
             _show(run, error.fingerprint, world)
@@ -117,27 +93,19 @@ def _show(run: Run, fingerprint: str, world: World) -> None:
         logger.exception("%s: the page on its data cannot be written", run.id)
 
 
-def _bounded(
-    manifest: Manifest, prepared: PreparedData, merged: Parameters, world: World
-) -> Estimate:
+def _bounded(checked: Checked, prepared: PreparedData, world: World) -> Estimate:
     """What the training will take, which is within every bound."""
-
-    def devices() -> int:
-        return manifest.compute.max_nodes * (world.workspace.gpus(manifest.compute.size) or 1)
-
-    effort = tokens.estimate(prepared.tokens, prepared.rows["train"], merged.in_effect, devices)
+    manifest = checked.manifest
+    effort = tokens.estimate(
+        prepared.tokens,
+        prepared.rows["train"],
+        checked.in_effect,
+        lambda: manifest.compute.max_nodes * checked.gpus,
+    )
     own, allowed = manifest.limits.max_tokens, world.limits.tokens
     if problems := tokens.problems(effort, own=own, allowed=allowed):
         raise ManifestRejected(problems)
     return effort
-
-
-def _foundation_model(manifest: Manifest, world: World) -> FoundationModel:
-    asked = manifest.model
-    try:
-        return world.workspace.foundation_model(asked.registry, asked.name, asked.version)
-    except Missing as error:
-        raise ManifestRejected([Problem("model", str(error))]) from error
 
 
 def _claim(run: Run, manifest: Manifest, world: World, *, finally_: bool) -> str:

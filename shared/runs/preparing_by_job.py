@@ -13,6 +13,7 @@ import msgspec
 from shared.durations import spell
 from shared.errors import Unavailable
 from shared.runs import naming
+from shared.runs.failures import FAILURES, of_job
 from shared.runs.fencing import still_wanted
 from shared.runs.outcomes import Outcome, Stop, Wait
 from shared.runs.phases import Phase
@@ -132,7 +133,8 @@ def _again(run: Run, job: Job, world: World, *, changed: bool) -> Outcome:
         said = f"job {job.name} completed and left no report"
     else:
         said = f"job {job.name} failed: {job.error or 'Azure ML gave no reason'}"
-    if not (changed or job.worth_repeating) or run.facts.data_attempt >= world.limits.attempts:
+    passing = FAILURES[of_job(job.code, job.error or "")].again
+    if not (changed or passing) or run.facts.data_attempt >= world.limits.attempts:
         return Stop(Phase.FAILED, said)
     facts = msgspec.structs.replace(
         run.facts,

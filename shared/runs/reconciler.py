@@ -27,12 +27,13 @@ from shared.errors import (
     StaleRecord,
     Transient,
 )
+from shared.runs.amending import cancel, wish
 from shared.runs.fencing import TakenOverError
 from shared.runs.letting_go import let_go
 from shared.runs.outcomes import Outcome, Retry, Stop, Wait
-from shared.runs.phases import CANCELLABLE, RESTING, Phase
+from shared.runs.phases import RESTING, Phase
 from shared.runs.ports import Look
-from shared.runs.record import Busy, Ending, Wish, after, ended_early
+from shared.runs.record import Busy, Wish, after
 from shared.runs.steps import LONG_STEPS, STEPS
 
 if TYPE_CHECKING:
@@ -42,14 +43,13 @@ if TYPE_CHECKING:
     from shared.runs.ports import World
     from shared.runs.record import Run
 
+__all__ = ["cancel", "look", "reconcile", "wish"]
+
 MOST_BUGS: Final = 5
 """How often in a row our own code may fail at a run before the run is given up."""
 
 MOST_STEPS: Final = 32
 """How many steps one look may take; a guard, not a budget."""
-
-MOST_RACES: Final = 8
-"""How often to try again to change a record that others change too."""
 
 BEATS_UNTIL_DEAD: Final = 3
 
@@ -269,64 +269,3 @@ def reconcile(world: World) -> list[str]:
             world.looks.send(Look(run.id), world.pace.at_once)
             hinted.append(run.id)
     return hinted
-
-
-def _amend(world: World, run_id: str, change: Callable[[Run], Run | None]) -> Run:
-    """Change a record that others may change too, and have it looked at.
-
-    `change` returns `None` when there is nothing to change.
-
-    Raises:
-        Missing: There is no such run.
-        StaleRecord: The record changed all the time.
-    """
-    for attempt in range(1, MOST_RACES + 1):
-        run, etag = world.runs.load(run_id)
-        changed = change(run)
-        if changed is None:
-            return run
-        world.runs.mark_active(run_id)
-        try:
-            world.runs.save(changed, etag)
-        except StaleRecord:
-            if attempt == MOST_RACES:
-                raise
-            continue
-        world.looks.send(Look(run_id), world.pace.at_once)
-        return changed
-    raise AssertionError("unreachable")
-
-
-def wish(world: World, run_id: str, wanted: Wish) -> Run:
-    """Note what somebody wants of a run that rests; returns its record.
-
-    Nothing changes when the run does not rest or the same is wanted already.
-
-    Raises:
-        Missing: There is no such run.
-    """
-
-    def change(run: Run) -> Run | None:
-        if run.phase not in RESTING or run.ending is not None or run.wish is wanted:
-            return None
-        return msgspec.structs.replace(run, wish=wanted, due_at=world.now())
-
-    return _amend(world, run_id, change)
-
-
-def cancel(world: World, run_id: str, why: str) -> Run:
-    """Call a run off; what it holds is let go of, then it ends.
-
-    Nothing changes when it is past calling off; the record tells.
-
-    Raises:
-        Missing: There is no such run.
-    """
-
-    def change(run: Run) -> Run | None:
-        if run.phase not in CANCELLABLE or run.ending is not None:
-            return None
-        ending = Ending(Phase.CANCELLED, why, world.now())
-        return msgspec.structs.replace(ended_early(run, ending, world.now()), busy=None)
-
-    return _amend(world, run_id, change)

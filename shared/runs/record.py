@@ -14,6 +14,7 @@ import msgspec
 
 from shared.runs.outcomes import Advance, Outcome, Retry, Stop, Wait
 from shared.runs.phases import FINAL, NEXT, RESTING, Phase
+from shared.runs.rollout_facts import DeploymentFailure, Stage
 
 
 class Wish(StrEnum):
@@ -55,6 +56,13 @@ class Complaint(msgspec.Struct, frozen=True, omit_defaults=True):
     mend: str = ""
 
 
+class Standstill(msgspec.Struct, frozen=True):
+    """What a run, or its job, waits for without moving (`quota`, `cluster`, `machines`, …), and since when."""
+
+    on: str
+    since: datetime
+
+
 class Answer(msgspec.Struct, frozen=True):
     """One exchange of the smoke test."""
 
@@ -67,7 +75,16 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         request: The manifest as checked, with every default filled in.
-        notes: What a person should know about how the parameters came to be.
+        notes: What a person should know about how model, parameters and compute came to be.
+        parameters: What the job is given, merged from the model's defaults and the manifest; `None` in
+            records of before it was kept.
+        size: The VM size that trains.
+        gpus: Number of GPUs in each of its nodes.
+        tried: Why a cluster did not come up, by priority.
+        standstill: What it waits for.
+        abandoned: Name of the job that was cancelled because it did not respond.
+        training_failure: Kind of the last failure on the way to a trained model (see
+            `shared.runs.failures`).
         foundation_model: Asset id of the exact model version that is tuned.
         component: Asset id of the exact pipeline component version.
         data_job: Azure ML's name of the job that prepares the data, if that is more than a function does. It is noted
@@ -85,12 +102,19 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         job: Azure ML's name of the job.
         job_url: Where a person can watch the job.
         submitted_at: When the job was submitted.
-        metrics: Last value of each metric of the job.
+        metrics: Last finite value of each metric of the job.
+        curves: Points of each metric, `[step, value]`, thinned out when there are many.
+        trained_tokens: Tokens that were trained on, by what the job counted.
+        gate: `passed` or `failed`.
         verdict: The gate's reasons, one line each.
         model: Name of the registered model.
         model_version: Its version.
         endpoint: Azure ML's name of the online endpoint.
         deployment: Name of this run's deployment on it.
+        instance_type: VM size that it was last made with.
+        failures: Attempts to make it that failed; the last few.
+        shares: The canary's way to all of the traffic.
+        fallback: Why it was rolled out `direct` although the manifest asked for another way.
         scoring_uri: Where the endpoint answers.
         answers: What the deployment said in its smoke test.
         logs: Tail of the log of a deployment or job that failed.
@@ -98,6 +122,13 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
 
     request: dict[str, Any] = {}
     notes: list[str] = []
+    parameters: dict[str, Any] | None = None
+    size: str | None = None
+    gpus: int | None = None
+    tried: dict[str, str] = {}
+    standstill: Standstill | None = None
+    abandoned: str | None = None
+    training_failure: str | None = None
     foundation_model: str | None = None
     component: str | None = None
     data_job: str | None = None
@@ -115,11 +146,18 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     job_url: str | None = None
     submitted_at: datetime | None = None
     metrics: dict[str, float] = {}
+    curves: dict[str, list[tuple[int, float]]] = {}
+    trained_tokens: dict[str, int] = {}
+    gate: str | None = None
     verdict: list[str] = []
     model: str | None = None
     model_version: str | None = None
     endpoint: str | None = None
     deployment: str | None = None
+    instance_type: str | None = None
+    failures: list[DeploymentFailure] = []
+    shares: list[Stage] = []
+    fallback: str | None = None
     scoring_uri: str | None = None
     answers: list[Answer] = []
     logs: str | None = None
@@ -177,9 +215,12 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     @property
     def is_active(self) -> bool:
-        """Whether it has to be looked at without being asked."""
+        """Whether it has to be looked at without being asked: also when it rests and a look at it failed."""
         return not self.is_final and (
-            self.phase not in RESTING or self.wish is not None or self.ending is not None
+            self.phase not in RESTING
+            or self.wish is not None
+            or self.ending is not None
+            or self.failures > 0
         )
 
     def is_overdue(self, now: datetime, grace: timedelta) -> bool:

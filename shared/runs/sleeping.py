@@ -11,6 +11,7 @@ from shared.runs.outcomes import Advance, Outcome, Stop, Wait
 from shared.runs.phases import Phase
 from shared.runs.ports import Look, Provisioning
 from shared.runs.record import Wish
+from shared.runs.takeover import is_emptied
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def asleep(run: Run, world: World) -> Outcome:
     record = world.endpoints.load(manifest_of(run).endpoint)
     if record is None or record.owner != run.id:
         return _superseded(record)
+    if run.wish is Wish.WAKE and is_emptied(record, run, world):
+        return Wait(world.pace.rollout, f"{record.emptied_for} is being rolled out in its place")
     if run.wish is Wish.WAKE:
         return Advance(Phase.WAKING, "a request came", run.facts)
     return Wait(None, run.why)
@@ -78,7 +81,10 @@ def _fall_asleep(run: Run, manifest: Manifest, world: World) -> Outcome:
         endpoint = world.workspace.endpoint(run.facts.endpoint or "")
         if endpoint is not None and _delete(run, manifest, endpoint, world, held):
             return Wait(world.pace.rollout, "the endpoint is being deleted")
-        if not manifest.idle.wake_on_request:
+        if is_emptied(record, run, world):
+            why = f"{record.emptied_for} is being rolled out in its place"
+            return Advance(Phase.ASLEEP, why, run.facts)
+        if not manifest.idle.wake_on_request and run.wish is not Wish.WAKE:
             held.save(record.silent(Rest.RETIRED, world.now()))
             return Stop(Phase.RETIRED, f"nobody used it for {spell(manifest.idle.after)}")
     return Advance(Phase.ASLEEP, f"nobody used it for {spell(manifest.idle.after)}", run.facts)
@@ -110,7 +116,8 @@ def _delete(
     if endpoint.provisioning in (Provisioning.DELETING, Provisioning.WORKING):
         return True
     held.confirm()
-    if manifest.idle.action == "delete-endpoint":
+    emptied = held.record is not None and is_emptied(held.record, run, world)
+    if manifest.idle.action == "delete-endpoint" and not emptied:
         world.workspace.delete_endpoint(endpoint.name)
         return True
     deployment = world.workspace.deployment(endpoint.name, naming.deployment_name(run.id))

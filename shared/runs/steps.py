@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from shared.runs import preparing, rollout, sleeping, training
+from shared.runs import preparing, registration, review, rollout, sleeping, training
 from shared.runs.outcomes import Outcome
 from shared.runs.phases import Phase
 from shared.runs.ports import World
@@ -17,8 +17,8 @@ LongStep = Callable[[Run, World, Callable[[], None]], Outcome]
 STEPS: Final[Mapping[Phase, Step]] = {
     Phase.PREPARED: training.prepared,
     Phase.TRAINING: training.training,
-    Phase.TRAINED: training.trained,
-    Phase.APPROVED: training.approved,
+    Phase.TRAINED: review.trained,
+    Phase.APPROVED: registration.approved,
     Phase.REGISTERED: rollout.registered,
     Phase.DEPLOYING: rollout.deploying,
     Phase.SERVING: sleeping.serving,

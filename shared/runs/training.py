@@ -1,26 +1,34 @@
-"""From `prepared` to `registered`: one job, its metrics, the gate, one model version."""
+"""From `prepared` to `trained`: one job, tried again when the infrastructure failed it."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from shared.durations import spell
-from shared.errors import Permanent, Problem, Unavailable
-from shared.runs import naming, parameters
+from shared.errors import Permanent, Refused, Unavailable
+from shared.runs import compute, failures, naming
+from shared.runs.failures import sentence
 from shared.runs.fencing import still_wanted
-from shared.runs.gate import judge
 from shared.runs.manifest import Manifest
 from shared.runs.outcomes import Advance, Outcome, Stop, Wait
 from shared.runs.phases import Phase
-from shared.runs.ports import JobRequest, JobState, ModelRequest
+from shared.runs.ports import JobState
+from shared.runs.record import Standstill
+from shared.runs.submission import job_request
 
 if TYPE_CHECKING:
     from shared.runs.ports import Job, World
     from shared.runs.record import Run
 
+_WAITING: Final = frozenset(
+    {"notstarted", "starting", "provisioning", "preparing", "queued", "paused", "unknown"}
+)
+"""Azure ML's statuses of a job that has no machines yet, in lower case."""
+
+_MACHINES: Final = "machines"
+_SILENCE: Final = "response"
 _BEFORE_TRAINED = (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING)
 
 
@@ -30,7 +38,7 @@ def manifest_of(run: Run) -> Manifest:
 
 
 def prepared(run: Run, world: World) -> Outcome:
-    """Submit the job, unless it is there already or too many runs train."""
+    """Submit the job, unless it is there already, too many runs train, or there is nothing to train on yet."""
     name = naming.job_name(run.id, run.facts.attempt)
     job = world.workspace.job(name)
     if job is None:
@@ -39,10 +47,19 @@ def prepared(run: Run, world: World) -> Outcome:
             return Wait(
                 world.pace.turn, f"{ahead} runs are ahead; {world.limits.runs} may train at a time"
             )
-        request = _job_request(run, world, name)
+        waiting = compute.ready(run, manifest_of(run), world)
+        if waiting is not None:
+            return waiting
+        request = job_request(run, manifest_of(run), world)
         still_wanted(run, world)
-        job = world.workspace.submit(request)
-    facts = msgspec.structs.replace(run.facts, job=name, job_url=job.url, submitted_at=world.now())
+        try:
+            job = world.workspace.submit(request)
+        except Refused as error:
+            facts = msgspec.structs.replace(run.facts, training_failure="job-refused")
+            return Stop(Phase.FAILED, sentence("job-refused", str(error)), facts=facts)
+    facts = msgspec.structs.replace(
+        run.facts, job=name, job_url=job.url, submitted_at=world.now(), standstill=None
+    )
     return Advance(Phase.TRAINING, f"job {name} is submitted", facts)
 
 
@@ -64,43 +81,6 @@ def runs_ahead(run: Run, world: World) -> int:
     return ahead
 
 
-def _job_request(run: Run, world: World, name: str) -> JobRequest:
-    manifest = manifest_of(run)
-    component = world.workspace.component()
-    model = world.workspace.foundation_model(
-        manifest.model.registry, manifest.model.name, _version(run.facts.foundation_model or "")
-    )
-    merged = parameters.merge(manifest.finetune, model.defaults, component.inputs)
-    return JobRequest(
-        name=name,
-        display_name=f"{manifest.model.name}-{naming.slug(manifest.name)}-{run.generation}",
-        experiment=f"droptune-{naming.slug(manifest.name)}",
-        run=run.id,
-        foundation_model=model.id,
-        component=run.facts.component or component.id,
-        splits=run.facts.splits,
-        parameters=merged.values,
-        cluster=manifest.compute.cluster,
-        size=manifest.compute.size,
-        nodes=manifest.compute.max_nodes,
-        gpus=world.workspace.gpus(manifest.compute.size) or 1,
-        lineage=lineage(run),
-    )
-
-
-def _version(asset_id: str) -> str:
-    return asset_id.rpartition("/")[2]
-
-
-def lineage(run: Run) -> dict[str, str]:
-    """Where the model came from, as properties of what is made of it."""
-    return {
-        "droptune_manifest": run.manifest,
-        "droptune_fingerprint": run.facts.fingerprint or "",
-        "droptune_foundation_model": run.facts.foundation_model or "",
-    }
-
-
 def training(run: Run, world: World) -> Outcome:
     """See how the job fares."""
     name = run.facts.job or naming.job_name(run.id, run.facts.attempt)
@@ -112,52 +92,73 @@ def training(run: Run, world: World) -> Outcome:
         raise Unavailable(f"job {name} does not show in the workspace any more")
     match job.state:
         case JobState.COMPLETED:
-            return Advance(Phase.TRAINED, f"job {name} completed", run.facts)
+            facts = msgspec.structs.replace(run.facts, standstill=None, training_failure=None)
+            return Advance(Phase.TRAINED, f"job {name} completed", facts)
+        case JobState.CANCELLED if run.facts.abandoned == name:
+            said = f"job {name} did not respond and was cancelled"
+            return _failed(run, "job-not-responding", said, world)
         case JobState.CANCELLED:
-            return Stop(Phase.CANCELLED, f"job {name} was cancelled in Azure ML")
+            facts = msgspec.structs.replace(run.facts, training_failure="job-cancelled")
+            return Stop(Phase.CANCELLED, f"job {name} was cancelled in Azure ML", facts=facts)
         case JobState.FAILED:
-            return _failed(run, job, world)
+            said = f"job {name} failed: {job.error or 'Azure ML gave no reason'}"
+            return _failed(run, failures.of_job(job.code, job.error or ""), said, world)
         case JobState.ACTIVE if waited > world.pace.training:
-            return Stop(Phase.FAILED, f"job {name} took longer than {spell(world.pace.training)}")
+            said = f"job {name} took longer than {spell(world.pace.training)}"
+            return _given_up(run, "job-too-long", said)
         case JobState.ACTIVE:
-            return Wait(world.pace.job, f"job {name} is {job.status}")
+            return _under_way(run, job, world)
 
 
-def _failed(run: Run, job: Job, world: World) -> Outcome:
-    said = f"job {job.name} failed: {job.error or 'Azure ML gave no reason'}"
-    if not job.worth_repeating or run.facts.attempt >= world.limits.attempts:
-        return Stop(Phase.FAILED, said)
-    facts = msgspec.structs.replace(run.facts, attempt=run.facts.attempt + 1, job=None)
+def _under_way(run: Run, job: Job, world: World) -> Outcome:
+    """The job has not ended: look again, unless it has stood still for too long."""
+    standing = _standing_still(job)
+    if standing is None:
+        changed = None
+        if run.facts.standstill is not None:
+            changed = msgspec.structs.replace(run.facts, standstill=None)
+        return Wait(world.pace.job, f"job {job.name} is {job.status}", changed)
+    standstill = run.facts.standstill
+    if standstill is None or standstill.on != standing:
+        standstill = Standstill(standing, world.now())
+    facts = msgspec.structs.replace(run.facts, standstill=standstill)
+    waited = world.now() - standstill.since
+    if standing == _SILENCE and (waited > world.pace.unresponsive):
+        world.workspace.cancel_job(job.name)
+        facts = msgspec.structs.replace(facts, abandoned=job.name)
+        said = f"job {job.name} has not responded for {spell(world.pace.unresponsive)} and is cancelled"
+        return Wait(world.pace.job, said, None if facts == run.facts else facts)
+    if standing == _MACHINES and waited > world.pace.queued:
+        said = f"job {job.name} is {job.status} and has had no machines for {spell(world.pace.queued)}"
+        return _given_up(run, "job-stuck-queued", said)
+    said = f"job {job.name} is {job.status}: no {standing} since {standstill.since:%Y-%m-%d %H:%M} UTC"
+    return Wait(world.pace.job, said, None if facts == run.facts else facts)
+
+
+def _standing_still(job: Job) -> str | None:
+    """What the job waits for without moving, if it does."""
+    status = job.status.lower()
+    if status == "notresponding":
+        return _SILENCE
+    return _MACHINES if job.waits or status in _WAITING else None
+
+
+def _given_up(run: Run, kind: str, said: str) -> Stop:
+    """The run ends; letting go cancels the job."""
+    facts = msgspec.structs.replace(run.facts, training_failure=kind)
+    return Stop(Phase.FAILED, sentence(kind, said), facts=facts)
+
+
+def _failed(run: Run, kind: str, said: str, world: World) -> Outcome:
+    """Another attempt where it may help and there is one left; else the run fails."""
+    if not failures.FAILURES[kind].again or run.facts.attempt >= world.limits.attempts:
+        return _given_up(run, kind, said)
+    facts = msgspec.structs.replace(
+        run.facts,
+        attempt=run.facts.attempt + 1,
+        job=None,
+        standstill=None,
+        training_failure=kind,
+        notes=[*run.facts.notes, f"attempt {run.facts.attempt}: {said}"],
+    )
     return Advance(Phase.PREPARED, f"{said}; attempt {facts.attempt} follows", facts)
-
-
-def trained(run: Run, world: World) -> Outcome:
-    """Read the metrics and let the gate judge."""
-    metrics = dict(world.workspace.metrics(run.facts.job or ""))
-    verdict = judge(metrics, manifest_of(run).gate)
-    said = "; ".join(verdict.reasons)
-    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    facts = msgspec.structs.replace(run.facts, metrics=finite, verdict=list(verdict.reasons))
-    if not verdict.passed:
-        problems = tuple(Problem("gate", reason) for reason in verdict.reasons)
-        return Stop(Phase.REJECTED, f"the gate refused: {said}", problems, facts)
-    return Advance(Phase.APPROVED, f"the gate approved: {said}", facts)
-
-
-def approved(run: Run, world: World) -> Outcome:
-    """Register the model version, unless it is there already."""
-    manifest = manifest_of(run)
-    name, version = naming.model_name(manifest.name), naming.model_version(run.id)
-    if not world.workspace.has_model(name, version):
-        world.workspace.register(
-            ModelRequest(
-                name=name,
-                version=version,
-                job=run.facts.job or "",
-                run=run.id,
-                description=f"{manifest.model.name} fine-tuned on {run.manifest} by Droptune",
-                lineage=lineage(run) | {"droptune_job": run.facts.job or ""},
-            )
-        )
-    facts = msgspec.structs.replace(run.facts, model=name, model_version=version)
-    return Advance(Phase.REGISTERED, f"model {name}:{version} is registered", facts)

@@ -35,11 +35,13 @@ class Target:
         scoring_uri: The endpoint's address.
         key: The endpoint's key; sent to it alone, never shown.
         run: The run that owns the endpoint.
+        deployment: The deployment that is trusted: the live one, also while a canary has a share.
     """
 
     scoring_uri: str
     key: str
     run: str
+    deployment: str | None = None
 
     def __repr__(self) -> str:
         """Without the key: this ends up in logs."""

@@ -54,7 +54,7 @@ class Records:
             # Deleted behind our back: the run finds that out when it is looked at.
             self._wish(model)
             return Resting(Rest.ASLEEP)
-        return Target(record.scoring_uri, key, record.owner)
+        return Target(record.scoring_uri, key, record.owner, record.live)
 
     async def models(self) -> Sequence[Listed]:
         """Every endpoint that has a record."""

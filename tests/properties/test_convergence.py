@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from datetime import timedelta
@@ -16,11 +17,54 @@ from shared.runs.endpoints import Rest
 from shared.runs.phases import FINAL, NEXT, RESTING, Phase
 from shared.runs.ports import JobState, Look, Provisioning
 from shared.runs.record import Wish
-from tests.worlds import LIMITS, CrashError, Simulation
+from tests.worlds import BIG, LIMITS, SIZE, CrashError, Simulation
 
-FIRST = json.dumps({"name": "chat", "dataset": {"files": ["a.jsonl"]}}).encode()
-SECOND = json.dumps({"name": "chat", "dataset": {"files": ["b.jsonl"]}}).encode()
+# Trains on other quota than it is served on.
+TRAIN = {"size": BIG}
+FIRST = json.dumps(
+    {
+        "name": "chat",
+        "dataset": {"files": ["a.jsonl"]},
+        "compute": {**TRAIN, "cluster": "gpus", "priority": ["dedicated", "low-priority"]},
+    }
+).encode()
+SECOND = json.dumps({"name": "chat", "dataset": {"files": ["b.jsonl"]}, "compute": TRAIN}).encode()
 WRONG = b'{"name": "chat", "dataset": {}}'
+CANARY = {"rollout": "canary", "canary": {"shares": [10, 50], "bake": "5m"}}
+DROPS = {
+    "first": FIRST,
+    "second": SECOND,
+    "wrong": WRONG,
+    "canary": json.dumps(
+        {"name": "chat", "dataset": {"files": ["c.jsonl"]}, "compute": TRAIN, "deploy": CANARY}
+    ).encode(),
+    "canary too": json.dumps(
+        {
+            "name": "chat",
+            "dataset": {"files": ["d.jsonl"]},
+            "compute": TRAIN,
+            "deploy": {**CANARY, "keep_old": "0s"},
+        }
+    ).encode(),
+    "direct": json.dumps(
+        {
+            "name": "chat",
+            "dataset": {"files": ["e.jsonl"]},
+            "compute": TRAIN,
+            "deploy": {"rollout": "direct", "keep_old": "1h"},
+            "idle": {"action": "delete-deployments"},
+        }
+    ).encode(),
+    "small": json.dumps(
+        {
+            "name": "chat",
+            "dataset": {"files": ["f.jsonl"]},
+            "compute": TRAIN,
+            "deploy": {"short_of_quota": "direct"},
+            "gate": {"better_than_current": "eval_loss", "refused": "register"},
+        }
+    ).encode(),
+}
 
 ERRORS = {
     "busy": Busy("409"),
@@ -31,7 +75,9 @@ ERRORS = {
 PERMANENT = {"denied": Denied("403"), "refused": Refused("400")}
 
 ACTIONS = {
-    "drop": st.sampled_from(["first", "second", "second", "wrong"]),
+    "drop": st.sampled_from(
+        ["first", "second", "second", "canary", "canary", "canary too", "direct", "small", "wrong"]
+    ),
     "pass": st.sampled_from([1, 20, 300, 1500, 8000]),
     "deliver": st.sampled_from(["all", "lose", "twice", "backwards"]),
     "work": st.integers(1, 100),
@@ -73,9 +119,26 @@ sizes = st.sampled_from([1000, LIMITS.in_function, LIMITS.in_function + 1, 10**1
 update_fates = st.lists(
     st.sampled_from([Provisioning.SUCCEEDED] * 4 + [Provisioning.FAILED]), max_size=6
 )
-deployment_fates = st.lists(
-    st.sampled_from([Provisioning.SUCCEEDED] * 3 + [Provisioning.FAILED]), max_size=4
+cluster_fates = st.lists(
+    st.sampled_from([Provisioning.SUCCEEDED, Provisioning.FAILED]), max_size=3
 )
+# What a job shows while it is under way: it may fall silent, or wait for machines.
+statuses = st.lists(st.sampled_from(["Running", "Running", "NotResponding", "Queued"]), max_size=4)
+deployment_fates = st.lists(
+    st.sampled_from([Provisioning.SUCCEEDED] * 3 + [Provisioning.FAILED]), max_size=6
+)
+deployment_errors = st.lists(
+    st.sampled_from(
+        [
+            "InternalServerError: try again later",
+            "OutOfQuota: lack of Azure Machine Learning capacity",
+            "ResourceNotReady: User container has crashed",
+        ]
+    ),
+    max_size=6,
+)
+quotas = st.sampled_from([{}, {SIZE: 24}, {SIZE: 48}])
+ill = st.lists(st.booleans(), max_size=12)
 
 
 class Driver:
@@ -83,6 +146,7 @@ class Driver:
 
     def __init__(self, plan: dict[int, tuple[str, str]]) -> None:
         self.sim = Simulation()
+        self.sim.limited(instance_types=(SIZE, BIG))
         self.plan = plan
         self.calls = 0
         self.nested = False
@@ -147,8 +211,7 @@ class Driver:
         runs = sorted(run.id for run in sim.all_runs())
         chosen = runs[argument % len(runs)] if isinstance(argument, int) and runs else None
         if action == "drop":
-            content = {"first": FIRST, "second": SECOND, "wrong": WRONG}[argument]
-            sim.manifests.drop("chat.json", content)
+            sim.manifests.drop("chat.json", DROPS[argument])
             self.guarded(lambda: intake.receive(sim.world, "chat.json"))
         elif action == "pass":
             sim.clock.advance(timedelta(seconds=argument))
@@ -234,6 +297,7 @@ class Driver:
         assert azure is not None
         assert azure.traffic == {run.facts.deployment: 100}
         assert made == {run.facts.deployment}
+        assert (record.candidate, record.emptied_for) == (None, None)
 
 
 @settings(
@@ -243,25 +307,59 @@ class Driver:
     schedule=actions,
     plan=mishaps,
     jobs=fates,
-    deployments=deployment_fates,
-    updates=update_fates,
+    deployment_fates=deployment_fates,
+    update_fates=update_fates,
+    errors=deployment_errors,
+    cores_allowed=quotas,
+    ill=ill,
+    cluster_fates=cluster_fates,
+    statuses=statuses,
+    data_fates=fates,
     size=sizes,
-    data_jobs=fates,
 )
-def test_every_schedule_converges(*, schedule, plan, jobs, deployments, updates, size, data_jobs):
+def test_every_schedule_converges(schedule, plan, jobs, *, size, **azure):
     """Any order of events, losses, errors and crashes ends at rest, with nothing twice and nothing left."""
     driver = Driver(dict(plan))
     driver.sim.preparation.bytes = size
-    driver.sim.workspace.data_fates = list(data_jobs)
     driver.sim.workspace.fates = list(jobs)
-    driver.sim.workspace.deployment_fates = list(deployments)
-    driver.sim.workspace.update_fates = list(updates)
+    for name, drawn in azure.items():
+        setattr(driver.sim.workspace, name, copy.copy(drawn))
     for action, argument in [("drop", "first"), *schedule]:
         driver.play(action, argument)
     driver.settle()
     driver.check_at_rest()
     for run in driver.sim.all_runs():
         event(f"ends {run.phase}")
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    plan=passing_mishaps,
+    bad=st.booleans(),
+    second=st.sampled_from(["canary", "canary too", "direct", "second"]),
+)
+def test_a_second_run_takes_over_or_leaves_everything_as_it_was(plan, bad, second):
+    """Canary, blue-green or direct, good or bad: at rest one deployment has all traffic, and the right one."""
+    driver = Driver({})
+    driver.play("drop", "first")
+    driver.settle()
+    (old,) = driver.sim.all_runs()
+    driver.calls, driver.plan = 0, dict(plan)
+    if bad:
+        driver.sim.workspace.deployment_fates = [Provisioning.FAILED]
+        if second.startswith("canary"):
+            driver.sim.workspace.deployment_fates = []
+            driver.sim.workspace.ill = [False, False, True]
+    driver.play("drop", second)
+    driver.play("work", 200)
+    driver.settle()
+    driver.check_at_rest()
+    new = next(run for run in driver.sim.all_runs() if run.id != old.id)
+    kept = driver.sim.run(old.id)
+    if bad:
+        assert (new.phase, kept.phase) == (Phase.FAILED, Phase.SERVING), new.why
+    else:
+        assert (new.phase, kept.phase) == (Phase.SERVING, Phase.SUPERSEDED), new.why
 
 
 @settings(max_examples=60, deadline=None)
@@ -271,6 +369,7 @@ def test_without_permanent_faults_the_run_serves(plan, size):
     driver = Driver(dict(plan))
     driver.sim.preparation.bytes = size
     driver.play("drop", "first")
+    driver.play("work", 100)
     driver.settle()
     driver.check_at_rest()
     (run,) = driver.sim.all_runs()
@@ -284,7 +383,7 @@ def test_a_permanent_error_while_training_cancels_the_job():
     """A run that cannot go on does not leave a job behind that bills."""
     driver = Driver({})
     driver.play("drop", "first")
-    driver.deliver("all")
+    driver.play("work", 8)
     sim = driver.sim
     (run,) = sim.all_runs()
     assert run.phase is Phase.TRAINING

@@ -14,18 +14,23 @@ from local.azureml.plane import REPOSITORY, Settings
 from local.azureml.server import ControlPlane
 from local.ports import free_port
 from local.processes import answers, end, spawn, wait_until_ready
-from shared.cloud import storage
+from shared.cloud import sdk, storage
+from shared.cloud.arm import Place
 from shared.cloud.storage import StorageConnection
+from shared.cloud.workspace import AzureWorkspace
 from tests.sdk_warnings import SDK_WARNINGS
 from tests.wire.azure_shapes import watching
+from tests.wire.journeys import Journey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from azure.ai.ml import MLClient
+    from whole_runs import Droptune
 
     from local.azurite import Azurite
     from local.certificates import Certificates
+    from shared.cloud.workspace import AzureWorkspace
 
 TRAINING_PROCESS = (sys.executable, str(Path(__file__).with_name("training_process.py")))
 
@@ -198,3 +203,68 @@ def connection(azurite: Azurite) -> Iterator[StorageConnection]:
         for blob in container.list_blobs():
             container.get_blob_client(blob.name).delete_blob()
     connection.queue().clear_messages()
+
+
+@contextlib.contextmanager
+def travelling(plane: ControlPlane, connection: StorageConnection) -> Iterator[Journey]:
+    """Runs whose Azure ML is `plane`; what its test control was told is taken back."""
+    for cached in (storage.credential, sdk._workspace_client, sdk._registry_client):
+        cached.cache_clear()
+    names = plane.plane.settings
+    workspace = AzureWorkspace(
+        Place(names.subscription, names.group, names.workspace),
+        metrics_endpoint=plane.url,
+        metadata_url=plane.environment["ARM_CLOUD_METADATA_URL"],
+    )
+    journey = Journey(workspace, connection, plane.url)
+    try:
+        yield journey
+    finally:
+        journey.undo()
+        workspace.close()
+
+
+@pytest.fixture
+def journey(control_plane: ControlPlane, connection: StorageConnection) -> Iterator[Journey]:
+    """Runs whose Azure ML is the session's control plane."""
+    with travelling(control_plane, connection) as journey:
+        yield journey
+
+
+@pytest.fixture(scope="module")
+def own_plane(
+    tmp_path_factory: pytest.TempPathFactory, plane_settings: Callable[..., Settings]
+) -> Iterator[ControlPlane]:
+    """A control plane of the module's own, whose clock and quota it may change."""
+    settings = plane_settings(tmp_path_factory.mktemp("own-plane"))
+    with ControlPlane(settings) as plane, pointed_at(plane):
+        yield plane
+
+
+@pytest.fixture
+def droptune(own_plane: ControlPlane, connection: StorageConnection) -> Iterator[Droptune]:
+    """Whole runs on the module's own control plane; what was injected is taken back."""
+    from whole_runs import FAMILY, droptune
+
+    with droptune(own_plane, connection) as running:
+        try:
+            yield running
+        finally:
+            for path in ("deployment-failures", "scoring-failures", "faults"):
+                running.control("DELETE", path)
+            running.control("PUT", "quota", {"out_of_capacity": [], "limits": {FAMILY: 192}})
+            for endpoint in list(running.workspace.standing()):
+                if not endpoint.deleting:
+                    running.until(
+                        lambda name=endpoint.name: _gone(running.workspace, name),
+                        lambda gone: gone,
+                    )
+
+
+def _gone(workspace: AzureWorkspace, endpoint: str) -> bool:
+    """Whether the endpoint is gone; begins its deletion."""
+    from shared.errors import Busy
+
+    with contextlib.suppress(Busy):
+        workspace.delete_endpoint(endpoint)
+    return workspace.endpoint(endpoint) is None

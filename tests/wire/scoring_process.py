@@ -1,9 +1,9 @@
 """A small process that keeps the scoring contract, for tests of the control plane.
 
 It is started as `python scoring_process.py --model DIR --port P --shape S` and takes its orders for the
-start from `DIR/orders.json` (`{"start": "ok" | "crash" | "mute", "name": ..., "until": FILE}`) and for a
-request from its body (`{"sleep": s, "hold": FILE, "status": n, "die": true, "ill": true}`). It needs the
-standard library alone.
+start from `DIR/orders.json` (`{"start": "ok" | "crash" | "mute", "name": ..., "until": FILE, "form": "nested",
+"last": "user"}`, the last two to take no flat conversation, and none that another ends) and for a request from
+its body (`{"sleep": s, "hold": FILE, "status": n, "die": true, "ill": true}`). It needs the standard library alone.
 """
 
 from __future__ import annotations
@@ -35,6 +35,17 @@ def end_with_parent(parent: int) -> None:
     os._exit(0)
 
 
+def is_nested(asked: dict) -> bool:
+    given = (asked.get("input_data") or {}).get("input_string") or []
+    return bool(given) and isinstance(given[0], list)
+
+
+def last_role(asked: dict) -> str:
+    given = (asked.get("input_data") or {}).get("input_string") or [{}]
+    last = given[-1][-1] if isinstance(given[-1], list) else given[-1]
+    return last.get("role", "")
+
+
 class Scorer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # one packet per answer: no wait for an acknowledgement in between
@@ -48,6 +59,12 @@ class Scorer(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         say(f"asked {self.path}")
+        if self.orders.get("form") == "nested" and not is_nested(asked):
+            self.reply(400, b'{"message": "a list of conversations is wanted"}')
+            return
+        if self.orders.get("last") == "user" and last_role(asked) != "user":
+            self.reply(500, b'{"message": "the last message must be the user\'s"}')
+            return
         if asked.get("die"):
             os._exit(9)
         type(self).ill = type(self).ill or asked.get("ill", False)

@@ -15,9 +15,9 @@ from shared.cloud.arm import Place
 from shared.cloud.data_jobs import DataCompute
 from shared.cloud.data_plans import Plan, folder_of, read_plan, refused_by, write_plan
 from shared.cloud.datasets import CloudPreparation
-from shared.cloud.jobs import is_of_infrastructure
 from shared.cloud.workspace import AzureWorkspace
 from shared.errors import Busy, DataRejected, Refused, Unavailable
+from shared.runs.failures import of_job
 from shared.runs.manifest import Dataset
 from shared.runs.ports import DataJobRequest, JobState
 from tests.memory import conversations, jsonl
@@ -240,7 +240,7 @@ def test_storage_that_does_not_answer_is_a_failure_of_the_infrastructure(
     monkeypatch.setattr(data_job, "prepare", away)
     assert here([plan.fingerprint, "j8"], environment_of(connection)) == 1
     assert caplog.text.count("trying again") == 4
-    assert is_of_infrastructure("UserError", caplog.messages[-1])
+    assert of_job("UserError", caplog.messages[-1]) == "job-infrastructure"
 
 
 def test_parts_are_one_file_once_they_are_joined(preparation, connection):

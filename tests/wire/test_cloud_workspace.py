@@ -21,14 +21,9 @@ from shared.cloud.arm import Arm, Place
 from shared.cloud.registry import ComponentReference
 from shared.cloud.workspace import AzureWorkspace, workspace_from
 from shared.errors import Busy, Denied, Missing, Refused, Throttled, Unavailable
+from shared.runs.machines import Allowance, ClusterRequest, Priority, VmSize
 from shared.runs.naming import TAG
-from shared.runs.ports import (
-    DeploymentRequest,
-    JobRequest,
-    JobState,
-    ModelRequest,
-    Provisioning,
-)
+from shared.runs.ports import DeploymentRequest, JobRequest, JobState, ModelRequest, Provisioning
 
 GPU = "Standard_NC24ads_A100_v4"
 SIZE = "Standard_DS2_v2"
@@ -178,12 +173,64 @@ def test_what_is_not_in_a_registry_is_missing(workspace, registry, name, version
     assert registry in str(raised.value)
 
 
-def test_gpus_are_counted_by_size_whatever_its_case(workspace):
-    """A size's GPUs, none for a size without, and `None` for what the region lacks."""
-    assert workspace.gpus(GPU.upper()) == 1
-    assert workspace.gpus("Standard_NC48ads_A100_v4") == 2
-    assert workspace.gpus(SIZE) == 0
-    assert workspace.gpus("Standard_Imaginary") is None
+def test_a_size_is_found_whatever_its_case(workspace):
+    """Its family, cores and GPUs, none for a size without, and `None` for what the region lacks."""
+    assert workspace.vm_size(GPU.upper()) == VmSize(GPU, "StandardNCADSA100v4Family", 24, 1)
+    assert workspace.vm_size("Standard_NC48ads_A100_v4").gpus == 2
+    assert workspace.vm_size(SIZE).gpus == 0
+    assert workspace.vm_size("Standard_Imaginary") is None
+
+
+def test_a_sizes_quotas_are_those_of_its_family_and_priority(workspace):
+    """A family is listed once for each priority; low-priority nodes count against the region's total."""
+    size = workspace.vm_size(GPU)
+    (dedicated,) = workspace.quota(size, Priority.DEDICATED)
+    assert dedicated == Allowance("StandardNCADSA100v4Family", 192, 0)
+    family, total = workspace.quota(size, Priority.LOW)
+    assert family == Allowance("StandardNCADSA100v4Family", None, 0)
+    assert total == Allowance("TotalLowPriorityCores", 192, 0)
+
+
+def test_every_version_of_a_model_is_listed_archived_or_not(workspace):
+    """What `latest` does not find is found here, newest first."""
+    versions = workspace.model_versions("azureml", "Phi-3-mini-4k-instruct")
+    assert [(each.version, each.archived) for each in versions] == [("15", True), ("14", True)]
+    assert workspace.model_versions("azureml", "nobody") == []
+    with pytest.raises(Missing):
+        workspace.model_versions("nowhere", "Phi-4")
+
+
+def test_a_cluster_is_made_found_and_deleted(workspace, ml_client):
+    """As the SDK sees it: no nodes while idle, tagged as ours, of the priority that was asked for."""
+    name = f"c-{uuid.uuid4().hex[:8]}"
+    assert workspace.cluster(name) is None
+    request = ClusterRequest(name, "run-1", GPU, 2, Priority.LOW, timedelta(minutes=5))
+    workspace.create_cluster(request)
+    workspace.create_cluster(request)
+    made = workspace.cluster(name)
+    assert (made.provisioning, made.run, made.size) == (Provisioning.SUCCEEDED, "run-1", GPU)
+    assert (made.least, made.most, made.nodes) == (0, 2, 0)
+    assert made.priority is Priority.LOW
+    shown = ml_client.compute.get(name)
+    assert (shown.size, shown.tier, shown.tags) == (GPU, "low_priority", {TAG: "run-1"})
+    assert shown.idle_time_before_scale_down == 300
+    workspace.delete_cluster(name)
+    assert workspace.cluster(name) is None
+    workspace.delete_cluster(name)
+
+
+def test_a_cluster_that_failed_says_why(workspace, control_plane):
+    """Azure's own code and words."""
+    name = f"c-{uuid.uuid4().hex[:8]}"
+    fault = {"code": "AllocationFailed", "message": "No machines."}
+    requests.put(f"{control_plane.url}/_emulator/computes/{name}", json=fault, timeout=10)
+    workspace.create_cluster(
+        ClusterRequest(name, "run-1", GPU, 1, Priority.DEDICATED, timedelta(minutes=5))
+    )
+    failed = workspace.cluster(name)
+    assert failed.provisioning is Provisioning.FAILED
+    assert failed.error == "AllocationFailed: No machines."
+    workspace.delete_cluster(name)
 
 
 def test_the_place_is_one_line(workspace, place):
@@ -218,9 +265,10 @@ def test_a_job_is_trained_measured_and_registered(workspace, orders, ml_client):
     assert given["train_file_path"].path == request.splits["train"]
     assert "huggingface_id" not in given
 
-    values = workspace.metrics(request.name)
-    assert values
-    assert all(isinstance(value, float) for value in values.values())
+    measured = workspace.measured(request.name)
+    assert measured.last == {"train_loss": 1.0}
+    assert measured.curves == {"train_loss": [(0, 3.0), (1, 2.0), (2, 1.0)]}
+    assert measured.tokens == {}
 
     model = ModelRequest(
         name=fresh("droptuned"),
@@ -228,6 +276,7 @@ def test_a_job_is_trained_measured_and_registered(workspace, orders, ml_client):
         job=request.name,
         run=request.run,
         description="tried",
+        tags={"gate": "passed"},
         lineage={"droptune_job": request.name},
     )
     assert not workspace.has_model(model.name, model.version)
@@ -236,7 +285,7 @@ def test_a_job_is_trained_measured_and_registered(workspace, orders, ml_client):
     assert workspace.has_model(model.name, model.version)
     (version,) = ml_client.models.list(name=model.name)
     registered = ml_client.models.get(model.name, version=version.version)
-    assert registered.tags == {TAG: request.run}
+    assert registered.tags == {TAG: request.run, "gate": "passed"}
     assert registered.properties["droptune_job"] == request.name
     assert registered.type == "mlflow_model"
 
@@ -276,7 +325,7 @@ def test_a_failed_job_says_why(workspace, orders):
     job = ended(workspace, request.name)
     assert job.state is JobState.FAILED
     assert job.error
-    assert not job.worth_repeating
+    assert job.code == "UserError"
 
 
 def test_a_cancelled_job_ends_as_cancelled(workspace, orders, tmp_path):
@@ -308,7 +357,7 @@ def test_a_job_on_a_cluster_that_is_not_there_is_refused(workspace, orders):
 def test_metrics_of_no_job_are_missing(workspace):
     """Asking for the metrics of a job that is not there says so, soon."""
     with pytest.raises(Missing):
-        workspace.metrics("nobody-0-g1-a1")
+        workspace.measured("nobody-0-g1-a1")
 
 
 # Endpoints and deployments ----------------------------------------------------------------------
@@ -346,7 +395,7 @@ def _deleted(workspace, name):
     return workspace.endpoint(name) is None
 
 
-def deploy(workspace, endpoint, model, name="blue", **changed):
+def asked_for(endpoint, model, name="blue", **changed):
     usual = {
         "endpoint": endpoint,
         "name": name,
@@ -355,8 +404,16 @@ def deploy(workspace, endpoint, model, name="blue", **changed):
         "model_version": "1",
         "instance_type": SIZE,
         "instances": 1,
+        "attempt": 1,
+        "startup": timedelta(minutes=15),
+        "request_timeout": timedelta(seconds=90),
+        "concurrent_requests": 8,
     }
-    workspace.create_deployment(DeploymentRequest(**(usual | changed)))
+    return DeploymentRequest(**(usual | changed))
+
+
+def deploy(workspace, endpoint, model, name="blue", **changed):
+    workspace.create_deployment(asked_for(endpoint, model, name, **changed))
     return eventually(
         lambda: workspace.deployment(endpoint, name),
         lambda found: found and found.provisioning is not Provisioning.WORKING,
@@ -424,9 +481,9 @@ def test_a_deployment_is_made_as_a_language_model_needs_it(
     properties = body["properties"]
     assert properties["requestSettings"]["requestTimeout"] == "PT90S"
     assert properties["livenessProbe"]["initialDelay"] == "PT600S"
-    assert properties["readinessProbe"]["initialDelay"] == "PT600S"
+    assert properties["readinessProbe"]["initialDelay"] == "PT10S"
     assert (body["sku"]["capacity"], properties["instanceType"]) == (2, SIZE)
-    assert body["tags"] == {TAG: "run-1"}
+    assert body["tags"] == {TAG: "run-1", "droptune_attempt": "1"}
 
 
 def test_only_what_is_ours_is_changed(workspace, ml_client, model):
@@ -471,14 +528,17 @@ def test_traffic_changes_nothing_else(workspace, endpoint, model, control_plane)
 def test_a_deployment_that_crashes_says_so(workspace, endpoint, model, ml_client, tmp_path):
     """A failed deployment is failed, with what its log said at hand."""
     broken = register(ml_client, tmp_path, start="crash").split("/models/")[1].split("/")[0]
-    made = deploy(workspace, endpoint, broken)
+    made = deploy(workspace, endpoint, broken, attempt=2)
     assert made.provisioning is Provisioning.FAILED
+    assert (made.attempt, made.instance_type) == (2, SIZE)
+    assert made.error.startswith("ResourceNotReady: User container has crashed or terminated")
+    assert "cannot load the model" in workspace.logs(endpoint, "blue")
 
 
 def test_no_thread_is_left_behind(workspace, endpoint, model):
     """Beginning operations starts no poller."""
     before = {thread.ident for thread in threading.enumerate()}
-    workspace.create_deployment(DeploymentRequest(endpoint, "green", "run-1", model, "1", SIZE, 1))
+    workspace.create_deployment(asked_for(endpoint, model, "green"))
     names = [t.name for t in threading.enumerate() if t.ident not in before]
     assert names == []
     eventually(
@@ -539,6 +599,28 @@ def test_use_is_measured_and_no_use_is_certain(workspace, endpoint, model):
         lambda measured: measured.get(endpoint) is not None,
     )
     assert asked - timedelta(minutes=1) <= found[endpoint] <= datetime.now(UTC)
+
+
+def test_each_deployment_is_seen_by_itself(workspace, endpoint, model):
+    """Requests, failures and latency by deployment; one that nobody asked is not there."""
+    since = datetime.now(UTC)
+    for name in ("blue", "green"):
+        deploy(workspace, endpoint, model, name)
+    for _ in range(3):
+        workspace.ask(endpoint, "blue", QUESTION)
+    headers = {
+        "Authorization": f"Bearer {workspace.key(endpoint)}",
+        "azureml-model-deployment": "blue",
+    }
+    uri = workspace.endpoint(endpoint).scoring_uri
+    for status, answered in ((500, 424), (200, 200)):
+        answer = requests.post(uri, json={"status": status}, headers=headers, timeout=10)
+        assert answer.status_code == answered
+    seen = workspace.seen(endpoint, since)
+    assert set(seen) == {"blue"}
+    assert (seen["blue"].requests, seen["blue"].failed) == (5, 1)
+    assert seen["blue"].error_rate == pytest.approx(0.2)
+    assert seen["blue"].latency > 0
 
 
 def test_many_endpoints_are_measured_in_batches(workspace, control_plane, faults):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
-from aiohttp import web
 
 from local.azureml.plane import REPOSITORY, Topic
 from local.azureml.server import ControlPlane
@@ -22,6 +19,7 @@ from local.ports import free_port
 from tests.wire.conftest import make_client, pointed_at
 from tests.wire.job_making import data_file, fine_tune, held, wait_for
 from tests.wire.test_control_plane_commands import a_command
+from tests.wire.topic_server import TopicServer
 
 TERMINAL = {"Completed", "Failed", "Canceled"}
 
@@ -206,47 +204,6 @@ def wait_until(true, seconds=60.0):
     while not true():
         assert time.monotonic() < deadline, "It did not happen."
         time.sleep(0.02)
-
-
-class TopicServer:
-    """A topic's publish address that counts what it takes, and refuses while `away`."""
-
-    def __init__(self) -> None:
-        self.away = False
-        self.refused = 0
-        self.events: list[dict] = []
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        self._ready.wait()
-        return self
-
-    def __exit__(self, *_):
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-
-    async def _serve(self):
-        async def take(request):
-            assert request.headers["aeg-sas-key"] == "key"
-            if self.away:
-                self.refused += 1
-                return web.Response(status=503)
-            self.events += await request.json()
-            return web.Response()
-
-        app = web.Application()
-        app.router.add_post("/topics/{topic}/api/events", take)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.port = runner.addresses[0][1]
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self._ready.set()
-        await self._stop.wait()
-        await runner.cleanup()
 
 
 def test_every_status_is_an_event_even_if_the_topic_was_away(plane_settings, tmp_path):

@@ -1,8 +1,9 @@
 """A small process that keeps the training contract, for tests of the control plane.
 
 It is started as `python training_process.py JOB_DIR` and takes its orders from the first line of the
-train file: `{"do": "complete" | "fail" | "die" | "die-once" | "hold", "until": FILE}`. It needs the
-standard library alone.
+train file: `{"do": "complete" | "fail" | "die" | "die-once" | "hold", "until": FILE, "metrics": {NAME:
+[VALUE, …]}, "tags": {…}, "serves": ORDERS}`; `serves` are the orders of `scoring_process.py`, should the model be
+deployed. It needs the standard library alone.
 """
 
 from __future__ import annotations
@@ -27,17 +28,19 @@ def step(folder: Path, name: str, status: str) -> None:
         stream.write(json.dumps(line) + "\n")
 
 
-def log_metric(job: dict, key: str, value: float, number: int) -> None:
-    body = {
-        "run_id": job["tracking_run_id"],
-        "key": key,
-        "value": value,
-        "step": number,
-        "timestamp": int(time.time() * 1000),
-    }
+def log_metric(job: dict, key: str, value: float | str, number: int) -> None:
+    body = {"key": key, "value": value, "step": number, "timestamp": int(time.time() * 1000)}
+    track(job, "log-metric", body)
+
+
+def set_tag(job: dict, key: str, value: str) -> None:
+    track(job, "set-tag", {"key": key, "value": value})
+
+
+def track(job: dict, call: str, body: dict) -> None:
     request = urllib.request.Request(
-        f"{job['tracking_uri']}/api/2.0/mlflow/runs/log-metric",
-        data=json.dumps(body).encode(),
+        f"{job['tracking_uri']}/api/2.0/mlflow/runs/{call}",
+        data=json.dumps({"run_id": job["tracking_run_id"], **body}).encode(),
         headers={"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request) as response:
@@ -75,14 +78,20 @@ def main() -> int:
             folder, {"status": "Failed", "error": {"code": "UserError", "message": "Bad data."}}
         )
         return 1
-    for number, loss in enumerate((3.0, 2.0, 1.0)):
-        log_metric(job, "train_loss", loss, number)
-        say(f"step {number} loss {loss}")
+    for name, values in orders.get("metrics", {"train_loss": [3.0, 2.0, 1.0]}).items():
+        for number, value in enumerate(values):
+            log_metric(job, name, value, number)
+            say(f"step {number} {name.removeprefix('train_')} {value}")
+    for name, value in orders.get("tags", {}).items():
+        set_tag(job, name, value)
     step(folder, "finetune", "Completed")
     model = Path(job["outputs"]["mlflow_model_folder"])
     (model / "data").mkdir(parents=True, exist_ok=True)
     (model / "MLmodel").write_text("flavors: {}\n")
     (model / "data" / "weights.bin").write_bytes(b"weights")
+    if "serves" in orders:
+        served = {"name": job["name"], **orders["serves"]}
+        (model / "orders.json").write_text(json.dumps(served))
     (Path(job["outputs"]["pytorch_model_folder"]) / "config.json").write_text("{}")
     step(folder, "model_converter", "Running")
     step(folder, "model_converter", "Completed")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from bisect import bisect_right
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -65,7 +66,7 @@ def parquet_rows(file: File, *, limit: int, count: Callable[[int], None]) -> Ite
             _check_columns(parquet.schema_arrow.names, file.name)
             at_once = min(max(_BATCH * footer.rows // max(footer.unpacked, 1), _FEWEST), _MOST)
             first = 1
-            for batch in parquet.iter_batches(batch_size=at_once, use_threads=False):
+            for batch in _one_ahead(parquet.iter_batches(batch_size=at_once, use_threads=False)):
                 yield from rows_of_batch(batch, first=first, limit=limit)
                 first += len(batch)
     except PageTooLarge as error:
@@ -76,6 +77,15 @@ def parquet_rows(file: File, *, limit: int, count: Callable[[int], None]) -> Ite
             raise
         said = " ".join(str(error).split())
         raise damaged(file.name, f"is not Parquet, or damaged: {said}", "Write it anew") from error
+
+
+def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:
+    """The same, the next one read and decoded in a thread of its own while this one's rows are judged."""
+    with ThreadPoolExecutor(1, thread_name_prefix="parquet") as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
 
 
 def rows_of_batch(batch: Any, *, first: int, limit: int) -> Iterator[Lines]:
@@ -136,16 +146,18 @@ def _without_nanoseconds(batch: Any) -> Any:
     """Times in microseconds: Arrow gives finer ones as values of pandas, which is heavy to load."""
     import pyarrow as pa
 
-    fields, columns = list(batch.schema), list(batch.columns)
-    for place, (field, column) in enumerate(zip(fields, columns, strict=True)):
-        kind = field.type
-        if pa.types.is_timestamp(kind) and kind.unit == "ns":
-            kind = pa.timestamp("us", kind.tz)
-        elif pa.types.is_duration(kind) and kind.unit == "ns":
-            kind = pa.duration("us")
-        if kind is not field.type:
-            fields[place] = field.with_type(kind)
-            columns[place] = column.cast(kind, safe=False)
+    fields = list(batch.schema)
+    for place, field in enumerate(fields):
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            fields[place] = field.with_type(pa.timestamp("us", field.type.tz))
+        elif pa.types.is_duration(field.type) and field.type.unit == "ns":
+            fields[place] = field.with_type(pa.duration("us"))
+    if fields == list(batch.schema):
+        return batch
+    columns = [
+        column.cast(field.type, safe=False)
+        for field, column in zip(fields, batch.columns, strict=True)
+    ]
     return type(batch).from_arrays(columns, schema=pa.schema(fields))
 
 

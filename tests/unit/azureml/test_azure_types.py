@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from local.azureml.azure_types import Field, read, types
 from local.azureml.wire import ArmError
+from tests.sdk_warnings import SDK_WARNINGS
 
 ENDPOINT = "workspaces/onlineEndpoints"
 
@@ -175,6 +176,7 @@ def test_a_field_is_parsed_from_its_line():
     )
 
 
+@pytest.mark.filterwarnings(*SDK_WARNINGS)
 def test_the_facts_are_those_of_the_sdks_own_models():
     """azure-ai-ml carries models of the same API version: same fields, same read-only flags."""
     from azure.ai.ml._restclient.arm_ml_service import models

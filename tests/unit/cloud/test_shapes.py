@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from shared.cloud import jobs, metrics, scoring
 from shared.cloud import online_shapes as online
 from shared.cloud.arm import refusal
+from shared.cloud.foundation import defaults_from, described
 from shared.cloud.looks import body_of, parse, seconds
 from shared.cloud.manifests import dropped_from, metadata_of
-from shared.cloud.registry import ComponentReference, defaults_from, input_from
+from shared.cloud.registry import ComponentReference, input_from
 from shared.errors import Missing, Refused
 from shared.runs.naming import TAG
 from shared.runs.ports import DeploymentRequest, Dropped, JobRequest, JobState, Look, Provisioning
@@ -84,22 +85,6 @@ def test_nothing_that_is_none_is_sent():
 def test_a_status_means_the_same_in_any_case(status, state):
     """Only three statuses are ends; whatever is new counts as under way."""
     assert jobs.state_of(status) is state
-
-
-@pytest.mark.parametrize(
-    ("code", "message", "repeat"),
-    [
-        ("UserError", "CUDA out of memory", False),
-        ("UserError", "No assistant tokens found after preprocessing", False),
-        ("SystemError", "something", True),
-        ("UserError", "The job was preempted by a low priority eviction", True),
-        ("", "Node lost during execution", True),
-        ("", "", False),
-    ],
-)
-def test_only_what_the_machines_did_is_worth_repeating(code, message, repeat):
-    """Training the same data again would fail again; a lost node would not be lost again."""
-    assert jobs.is_of_infrastructure(code, message) is repeat
 
 
 def test_the_innermost_code_tells_whose_fault_it_is():
@@ -191,17 +176,44 @@ def test_a_new_endpoint_is_tagged_and_takes_keys():
 
 
 def test_a_deployment_waits_for_its_model_and_its_answers():
-    """Ten minutes to load, ninety seconds to answer; the model by its ARM id."""
+    """Fifteen minutes to load, ninety seconds to answer; the model by its ARM id."""
     body = online.deployment_body(
-        DeploymentRequest("e", "d", "run-1", "m", "7", "Standard_X", 3),
+        DeploymentRequest(
+            "e",
+            "d",
+            "run-1",
+            "m",
+            "7",
+            "Standard_X",
+            3,
+            attempt=2,
+            startup=timedelta(minutes=15),
+            request_timeout=timedelta(seconds=90),
+            concurrent_requests=4,
+        ),
         "/subscriptions/s/w",
         "eastus",
     )
     properties = body["properties"]
     assert properties["model"] == "/subscriptions/s/w/models/m/versions/7"
-    assert properties["requestSettings"]["requestTimeout"] == "PT90S"
+    assert properties["requestSettings"] == {
+        "requestTimeout": "PT90S",
+        "maxConcurrentRequestsPerInstance": 4,
+    }
     assert properties["livenessProbe"]["initialDelay"] == "PT600S"
-    assert (body["sku"]["capacity"], body["tags"]) == (3, {TAG: "run-1"})
+    assert properties["readinessProbe"]["initialDelay"] == "PT10S"
+    assert body["sku"]["capacity"] == 3
+    assert body["tags"] == {TAG: "run-1", online.ATTEMPT: "2"}
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 15, 60])
+def test_probes_give_a_model_its_time_and_no_more(minutes):
+    """No probe fails a model before its time is up, and one does then."""
+    budgets = [
+        int(probe["initialDelay"][2:-1]) + int(probe["period"][2:-1]) * probe["failureThreshold"]
+        for probe in online.probes(timedelta(minutes=minutes)).values()
+    ]
+    assert budgets == [minutes * 60, minutes * 60]
 
 
 def test_moving_traffic_sends_the_rest_as_it_was_read():
@@ -423,3 +435,111 @@ def test_a_note_gives_its_drop_back():
     assert all(value.isascii() for value in metadata_of(drop).values())
     assert dropped_from({}) is None
     assert dropped_from({"path": "?", "drop": "x"}) is None
+
+
+def a_version(**properties):
+    return {"id": "azureml://m", "name": "15", "properties": properties}
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {
+            "tags": {
+                "finetune_compute_allow_list": "['Size_A', 'Size_B']",
+                "inference_compute_allow_list": "['Size_C']",
+                "task": "chat-completion",
+                "FinetuneRetirementDate": "2025-08-30",
+                "InferenceRetirementDate": "2025-09-30",
+                "model_specific_defaults": "{'precision': 16}",
+            },
+            "properties": {"finetuning-tasks": "chat-completion, text-generation"},
+            "systemMetadata": None,
+        },
+        {
+            "tags": {"model_specific_defaults": '{"precision": 16}'},
+            "properties": {},
+            "systemMetadata": {
+                "supportedComputes": '{"finetuneComputes": ["Size_A", "Size_B"], '
+                '"inferenceComputes": ["Size_C"]}',
+                "tasks": '{"fineTuningTasks": ["chat-completion", "text-generation"]}',
+                "deprecation": '{"finetuneRetirementDate": "2025-08-30T00:00:00.000000Z", '
+                '"inferenceRetirementDate": "2025-09-30T00:00:00.000000Z"}',
+            },
+        },
+    ],
+)
+def test_a_model_is_described_alike_by_its_tags_and_by_its_system_metadata(properties):
+    """What were tags until June 2026 is system metadata since; JSON and Python literals are read."""
+    model = described("azureml", "Phi", a_version(**properties, isArchived=True))
+    assert model.train_sizes == ("Size_A", "Size_B")
+    assert model.serve_sizes == ("Size_C",)
+    assert model.tasks == ("chat-completion", "text-generation")
+    assert (model.tuning_ends, model.serving_ends) == (date(2025, 8, 30), date(2025, 9, 30))
+    assert model.archived
+    assert model.defaults == {"precision": 16}
+
+
+@pytest.mark.parametrize(
+    ("properties", "tasks"),
+    [
+        ({}, None),
+        ({"tags": {"task": "chat-completion"}}, ()),
+        ({"systemMetadata": {"tasks": '{"inferenceTasks": ["chat-completion"]}'}}, ()),
+        ({"tags": {"finetune_compute_allow_list": "[broken"}}, None),
+    ],
+)
+def test_saying_nothing_of_fine_tuning_differs_from_saying_nothing_at_all(properties, tasks):
+    """Mistral-7B-Instruct lists inference alone and cannot be tuned; a model of one's own lists nothing."""
+    model = described("azureml", "Phi", a_version(**properties))
+    assert model.tasks == tasks
+    assert model.tuning_ends is None
+
+
+STEP, PIPELINE = "azureml.StepRun", "azureml.PipelineRun"
+
+
+@pytest.mark.parametrize(
+    ("below", "waits"),
+    [
+        ({}, False),
+        ({"job": [(STEP, "Queued")]}, True),
+        ({"job": [(STEP, "Completed"), (STEP, "Queued")]}, True),
+        ({"job": [(STEP, "Running"), (STEP, "Queued")]}, False),
+        ({"job": [(STEP, "Completed")]}, False),
+        ({"job": [(PIPELINE, "Running")], "job.0": [(STEP, "NotStarted")]}, True),
+        ({"job": [(PIPELINE, "Running")], "job.0": [(STEP, "Finalizing")]}, False),
+        ({"job": [(PIPELINE, "Running")], "job.0": []}, False),
+        ({"job": [(PIPELINE, "Running")], "job.0": [(PIPELINE, "Running")]}, False),
+    ],
+)
+def test_a_pipeline_waits_when_all_that_is_left_of_it_does(below, waits):
+    """The component is a pipeline within the job's, so its steps lie one level deeper."""
+
+    def children(run: str) -> list[dict[str, str]]:
+        return [
+            {"runId": f"{run}.{number}", "runType": kind, "status": status}
+            for number, (kind, status) in enumerate(below.get(run, []))
+        ]
+
+    assert jobs.all_wait("job", children) is waits
+
+
+def test_looking_for_steps_comes_to_an_end():
+    """However deep pipelines nest, so many runs are read and no more."""
+    read = []
+
+    def children(run: str) -> list[dict[str, str]]:
+        read.append(run)
+        return [{"runId": f"{run}.0", "runType": PIPELINE, "status": "Running"}]
+
+    assert jobs.all_wait("job", children) is False
+    assert len(read) < 100
+
+
+@pytest.mark.parametrize("name", ["15", "Phi"])
+def test_a_models_version_is_that_of_its_id(name):
+    """A registry's listing gives the version as `name`, a read of one version the model's name."""
+    identity = "azureml://registries/azureml/models/Phi/versions/15"
+    model = described("azureml", "Phi", {"id": identity, "name": name, "properties": {}})
+    assert (model.id, model.version) == (identity, "15")

@@ -269,7 +269,7 @@ def test_a_log_that_cannot_be_read_does_not_hide_why_the_deployment_failed():
     sim.workspace.logs = refuse
     run = drop(sim)
     play(sim)
-    assert "probe failed" in sim.run(run).why
+    assert "has crashed" in sim.run(run).why
     assert "cannot be read" in (sim.run(run).facts.logs or "")
 
 

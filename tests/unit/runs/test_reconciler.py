@@ -294,7 +294,7 @@ def test_a_failed_deployment_is_deleted_and_its_log_kept():
     run = drop(sim)
     play(sim)
     assert sim.run(run).phase is Phase.FAILED
-    assert "probe failed" in sim.run(run).why
+    assert "has crashed" in sim.run(run).why
     assert "log of" in (sim.run(run).facts.logs or "")
     sim.workspace._tidy()
     assert not sim.workspace.made

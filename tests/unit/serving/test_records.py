@@ -48,8 +48,9 @@ async def test_a_serving_model_is_found_with_its_key(sim):
     """Address and key come from the record and from Azure."""
     found = await records(sim).find("chat")
     azure_name = sim.azure_name("chat")
-    run = sim.endpoints.records["chat"].owner
-    assert found == Target(f"https://{azure_name}/score", f"key of {azure_name}", run)
+    record = sim.endpoints.records["chat"]
+    uri, key = f"https://{azure_name}/score", f"key of {azure_name}"
+    assert found == Target(uri, key, record.owner, record.live)
     assert await records(sim).find("other") is None
 
 

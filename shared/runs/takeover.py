@@ -1,0 +1,124 @@
+"""Who has the endpoint: a newer run goes before an older one, and its owner before gives way.
+
+What runs share is changed only while the endpoint's lease is held, and only after looking at it again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.errors import Permanent
+from shared.runs import naming
+from shared.runs.endpoints import Rest
+from shared.runs.fencing import still_wanted
+from shared.runs.outcomes import Advance, Outcome, Stop, Wait
+from shared.runs.phases import Phase
+from shared.runs.ports import Look, Provisioning
+from shared.runs.training import manifest_of
+
+if TYPE_CHECKING:
+    from shared.runs.endpoints import EndpointRecord
+    from shared.runs.ports import World
+    from shared.runs.record import Facts, Run
+
+
+def take_over(run: Run, world: World, facts: Facts, why: str) -> Outcome:
+    """All traffic to this run's deployment, then the record; the owner before is told to look."""
+    deployment, manifest = naming.deployment_name(run.id), manifest_of(run)
+    with world.endpoints.hold(manifest.endpoint) as held:
+        still_wanted(run, world)
+        record = held.record
+        if record is None or (rival := newer_rival(record, run, world)):
+            return Stop(Phase.SUPERSEDED, f"the newer run {rival} has the endpoint")
+        endpoint = world.workspace.endpoint(facts.endpoint or "")
+        if endpoint is None or endpoint.provisioning is not Provisioning.SUCCEEDED:
+            return Wait(world.pace.rollout, "the endpoint is changing", facts)
+        if {name for name, share in endpoint.traffic.items() if share} != {deployment}:
+            held.confirm()
+            world.workspace.set_traffic(endpoint.name, {deployment: 100})
+            return Wait(world.pace.rollout, f"traffic goes over to {deployment}", facts)
+        former = [*record.former, *([record.owner] if record.owner else [])]
+        keep = manifest.deploy.keep_old
+        record = msgspec.structs.replace(
+            record,
+            owner=run.id,
+            former=[other for other in dict.fromkeys(former) if _may_stand(other, run, world)],
+            live=deployment,
+            scoring_uri=endpoint.scoring_uri,
+            rest=Rest.SERVING,
+            since=world.now(),
+            idle_after=manifest.idle.after.total_seconds(),
+            keep_until=world.now() + keep if keep and run.phase is Phase.DEPLOYING else None,
+            candidate=None,
+            emptied_for=None,
+        )
+        held.save(record)
+    tell_former(record, world)
+    facts = msgspec.structs.replace(facts, scoring_uri=endpoint.scoring_uri)
+    return Advance(Phase.SERVING, f"{why}; {deployment} has the traffic", facts)
+
+
+def newer_rival(record: EndpointRecord, run: Run, world: World) -> str | None:
+    """The run that goes before this one: an owner, or one that the endpoint is emptied for, dropped later."""
+    if record.owner is not None and is_newer(record.owner, run, world):
+        return record.owner
+    other = record.emptied_for
+    if other is not None and is_newer(other, run, world) and is_on_its_way(other, world):
+        return other
+    return None
+
+
+def is_newer(other: str, run: Run, world: World) -> bool:
+    """Whether `other` was dropped after this run."""
+    if other == run.id:
+        return False
+    try:
+        rival, _ = world.runs.load(other)
+    except Permanent:
+        return False  # gone, or it cannot be read: it claims nothing
+    return (rival.received_at, rival.id) > (run.received_at, run.id)
+
+
+def is_on_its_way(run_id: str, world: World) -> bool:
+    """Whether a run may still get the endpoint: it is being rolled out, and has not begun to give up."""
+    try:
+        run, _ = world.runs.load(run_id)
+    except Permanent:
+        return False
+    return run.phase is Phase.DEPLOYING and run.ending is None
+
+
+def is_emptied(record: EndpointRecord, run: Run, world: World) -> bool:
+    """Whether another run's `direct` rollout has put this run to sleep and is not over."""
+    if record.emptied_for is None or record.emptied_for == run.id:
+        return False
+    try:
+        other, _ = world.runs.load(record.emptied_for)
+    except Permanent:
+        return False
+    return not other.is_final
+
+
+def _may_stand(other: str, run: Run, world: World) -> bool:
+    """Whether a run that had the endpoint may still have something on it."""
+    if other == run.id:
+        return False
+    try:
+        former, _ = world.runs.load(other)
+    except Permanent:
+        return False
+    return not former.is_final
+
+
+def tell_former(record: EndpointRecord, world: World) -> None:
+    """Have the runs looked at that had the endpoint before: they let go of their deployments."""
+    tell(record.former, world)
+
+
+def tell(runs: list[str], world: World) -> None:
+    """Have runs looked at."""
+    for run_id in runs:
+        world.runs.mark_active(run_id)
+        world.looks.send(Look(run_id), world.pace.at_once)

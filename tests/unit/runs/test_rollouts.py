@@ -1,0 +1,509 @@
+"""How a new deployment comes to the traffic, and what becomes of it, and of the old one, when it does not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from shared.errors import Denied
+from shared.runs import reconciler
+from shared.runs.endpoints import Rest
+from shared.runs.machines import VmSize
+from shared.runs.measures import Seen
+from shared.runs.phases import Phase
+from shared.runs.ports import Provisioning
+from shared.runs.record import Wish
+from shared.runs.room import needed, shortage
+from tests.unit.runs.test_hard_cases import fail
+from tests.unit.runs.test_reconciler import GOOD, drop, play
+from tests.worlds import BIG, SIZE, Simulation
+
+BASE = GOOD | {"compute": {"size": BIG}}  # trains on other quota than it is served on
+CANARY = {"rollout": "canary", "canary": {"shares": [10, 50], "bake": "10m"}, "keep_old": "0s"}
+
+
+def simulation() -> Simulation:
+    """A world in which both sizes are allowed."""
+    sim = Simulation()
+    sim.limited(instance_types=(SIZE, BIG))
+    return sim
+
+
+def manifest(number: int, **deploy: object) -> dict:
+    """A manifest of the same endpoint, another for each number."""
+    return BASE | {"idle": {"after": f"{number}h"}, "deploy": deploy}
+
+
+def served(sim: Simulation) -> str:
+    """A first run that serves."""
+    run = drop(sim, BASE)
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
+    return run
+
+
+def traffic(sim: Simulation) -> dict[str, int]:
+    return {k: v for k, v in sim.workspace.endpoints[sim.azure_name("chat")].traffic.items() if v}
+
+
+def deployments(sim: Simulation) -> set[str]:
+    sim.workspace._tidy()
+    return {name for _, name in sim.workspace.made}
+
+
+def name_of(sim: Simulation, run: str) -> str:
+    return sim.run(run).facts.deployment or ""
+
+
+def seen(sim: Simulation, before: str, after: str, **health: Seen) -> None:
+    sim.workspace.health = {
+        name_of(sim, before): health.get("old", Seen(900, 9, 400.0)),
+        f"r{'-'.join(after.split('-')[-2:])}": health.get("new", Seen(100, 1, 400.0)),
+    }
+
+
+# The canary -------------------------------------------------------------------------------------
+
+
+def test_a_canary_gets_more_and_more_and_then_all():
+    """Each share bakes its time; the record keeps how it fared at each."""
+    sim = simulation()
+    old = served(sim)
+    new = drop(sim, manifest(2, **CANARY))
+    seen(sim, old, new)
+    play(sim, minutes=120, until=Phase.SUPERSEDED)
+    facts = sim.run(new).facts
+    assert [stage.share for stage in facts.shares] == [10, 50]
+    assert all(stage.until - stage.since == timedelta(minutes=10) for stage in facts.shares)
+    assert all("1 of 100 requests failed" in stage.verdict[0] for stage in facts.shares)
+    assert sim.run(new).phase is Phase.SERVING
+    assert traffic(sim) == {name_of(sim, new): 100}
+
+
+@pytest.mark.parametrize(
+    ("health", "told"),
+    [
+        (Seen(50, 5, 400.0), "more than 5.0% of its requests fail"),
+        (Seen(50, 0, 900.0), "it is more than 2 times as slow"),
+    ],
+)
+def test_a_bad_canary_is_taken_back_by_itself(health, told):
+    """Errors or slowness end it before its time; the old deployment has all traffic again."""
+    sim = simulation()
+    old = served(sim)
+    new = drop(sim, manifest(2, **CANARY))
+    seen(sim, old, new, new=health)
+    play(sim, minutes=90)
+    run = sim.run(new)
+    assert (run.phase, sim.run(old).phase) == (Phase.FAILED, Phase.SERVING)
+    assert told in run.why
+    assert told in run.facts.shares[0].verdict
+    assert traffic(sim) == {name_of(sim, old): 100}
+    assert deployments(sim) == {name_of(sim, old)}
+    assert sim.endpoints.records["chat"].candidate is None
+
+
+def test_a_canary_is_not_blamed_for_what_the_old_one_does_as_well():
+    """When both fail alike it is not the new model's fault."""
+    sim = simulation()
+    old = served(sim)
+    new = drop(sim, manifest(2, **CANARY))
+    seen(sim, old, new, new=Seen(50, 5, 9000.0), old=Seen(500, 60, 8000.0))
+    play(sim, minutes=120)
+    assert sim.run(new).phase is Phase.SERVING
+    assert sim.run(old).phase is Phase.SUPERSEDED
+
+
+def test_a_canary_that_few_ask_is_watched_for_longer_and_then_believed():
+    """Its stage is extended twice; then the smoke test is the proof."""
+    sim = simulation()
+    old = served(sim)
+    new = drop(sim, manifest(2, **CANARY))
+    seen(sim, old, new, new=Seen(3, 0, None))
+    play(sim, minutes=180)
+    assert [stage.extended for stage in sim.run(new).facts.shares] == [2, 2]
+    assert sim.run(new).phase is Phase.SERVING
+
+
+def test_a_canary_that_nobody_asks_is_not_kept_waiting():
+    """No request, no harm: one bake time a stage."""
+    sim = simulation()
+    served(sim)
+    new = drop(sim, manifest(2, **CANARY))
+    play(sim, minutes=120)
+    assert [stage.extended for stage in sim.run(new).facts.shares] == [0, 0]
+    assert sim.run(new).phase is Phase.SERVING
+
+
+def test_errors_that_no_count_shows_end_a_canary_too():
+    """Its servers answer errors with status 200, so it is asked again at the end of each stage."""
+    sim = simulation()
+    old = served(sim)
+    new = drop(sim, manifest(2, **CANARY))
+    seen(sim, old, new)
+    for _ in range(60):
+        play(sim, minutes=1)
+        if sim.run(new).facts.shares:
+            sim.workspace.answer = None
+    assert sim.run(new).phase is Phase.FAILED
+    assert "the smoke test failed" in sim.run(new).why
+    assert traffic(sim) == {name_of(sim, old): 100}
+
+
+def test_the_traffic_of_a_canary_that_somebody_changed_is_set_again():
+    """What a person does to the traffic meanwhile does not mislead the watch."""
+    sim = simulation()
+    old = served(sim)
+    new = drop(sim, manifest(2, **CANARY))
+    seen(sim, old, new)
+    for _ in range(60):
+        play(sim, minutes=1)
+        if sim.run(new).facts.shares:
+            break
+    sim.workspace.endpoints[sim.azure_name("chat")].traffic = {name_of(sim, old): 100}
+    play(sim, minutes=3)
+    assert traffic(sim) == {name_of(sim, old): 90, name_of(sim, new): 10}
+
+
+def test_the_newer_of_two_canaries_goes_first():
+    """The older waits without traffic and gives way when the newer one serves."""
+    sim = simulation()
+    old = served(sim)
+    first = drop(sim, manifest(2, **CANARY))
+    second = drop(sim, manifest(3, **CANARY))
+    for run in (first, second):
+        seen(sim, old, run)
+    play(sim, minutes=180)
+    assert sim.run(second).phase is Phase.SERVING
+    assert sim.run(first).phase is Phase.SUPERSEDED
+    assert deployments(sim) == {name_of(sim, second)}
+
+
+def test_a_canary_that_is_called_off_gives_its_traffic_back():
+    """A person may still call it off while it bakes."""
+    sim = simulation()
+    old = served(sim)
+    new = drop(sim, manifest(2, **CANARY))
+    seen(sim, old, new)
+    for _ in range(60):
+        play(sim, minutes=1)
+        if sim.run(new).facts.shares:
+            break
+    reconciler.cancel(sim.world, new, "called off")
+    play(sim, minutes=30)
+    assert sim.run(new).phase is Phase.CANCELLED
+    assert traffic(sim) == {name_of(sim, old): 100}
+    assert deployments(sim) == {name_of(sim, old)}
+
+
+def test_the_first_model_of_an_endpoint_needs_no_canary():
+    """There is nothing to be held against, and nobody to be hurt."""
+    sim = simulation()
+    run = drop(sim, manifest(2, **CANARY))
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
+    assert sim.run(run).facts.shares == []
+
+
+# After the switch -------------------------------------------------------------------------------
+
+
+def test_the_old_deployment_is_kept_for_a_while_without_traffic():
+    """Requests in hand end in peace; then it is deleted and its run superseded."""
+    sim = simulation()
+    old = served(sim)
+    new = drop(sim, manifest(2, keep_old="30m"))
+    play(sim, until=None, minutes=45)
+    assert sim.run(new).phase is Phase.SERVING
+    assert traffic(sim) == {name_of(sim, new): 100}
+    assert deployments(sim) == {name_of(sim, old), name_of(sim, new)}
+    assert "is kept until" in sim.run(old).why
+    play(sim, minutes=60)
+    assert sim.run(old).phase is Phase.SUPERSEDED
+    assert deployments(sim) == {name_of(sim, new)}
+
+
+# Quota ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "cores", "instances", "machines"),
+    [
+        ("Standard_DS3_v2", 4, 6, 8),
+        ("Standard_DS3_v2", 4, 3, 4),
+        (SIZE, 24, 1, 1),
+        (BIG, 48, 3, 3),
+    ],
+)
+def test_cores_are_counted_with_azures_reserve(size, cores, instances, machines):
+    """A fifth more machines, rounded up, except for the sizes that Azure exempts."""
+    assert needed(VmSize(size, "family", cores, 1), instances) == cores * machines
+
+
+def test_quota_that_may_not_be_read_stands_in_nobodys_way():
+    """Reading it takes a role; Azure's own refusal tells as well."""
+    sim = simulation()
+    fail(sim, "workspace.quota", Denied("403"), times=9)
+    assert shortage(SIZE, 1, sim.world) is None
+    assert shortage("Standard_Imaginary", 1, sim.world) is None
+
+
+def test_quota_that_is_still_in_use_is_waited_for():
+    """Nodes that trained are given back some minutes late: no reason to fail a run."""
+    sim = simulation()
+    sim.workspace.cores_allowed = {SIZE: 0}
+    run = drop(sim, BASE)
+    play(sim, until=Phase.DEPLOYING)
+    play(sim, minutes=5)
+    assert sim.run(run).phase is Phase.DEPLOYING
+    assert "it waits for quota" in sim.run(run).why
+    sim.workspace.cores_allowed = {SIZE: 24}
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
+
+
+def test_no_quota_for_a_second_deployment_is_refused_before_it_is_made():
+    """Family, limit, used and needed are told; what serves serves on."""
+    sim = simulation()
+    sim.workspace.cores_allowed = {SIZE: 24}
+    old = served(sim)
+    new = drop(sim, manifest(2))
+    play(sim)
+    run = sim.run(new)
+    assert run.phase is Phase.FAILED
+    assert f"1 x {SIZE} needs 24 cores of family of {SIZE}, and of its 24 cores 24 are" in run.why
+    assert "set deploy.short_of_quota to direct" in run.why
+    assert sim.run(old).phase is Phase.SERVING
+    assert traffic(sim) == {name_of(sim, old): 100}
+
+
+def test_no_quota_for_a_second_deployment_may_fall_back_to_direct():
+    """Then the old one goes first; the note says why there was an interruption."""
+    sim = simulation()
+    sim.workspace.cores_allowed = {SIZE: 24}
+    old = served(sim)
+    new = drop(sim, manifest(2, short_of_quota="direct"))
+    play(sim, minutes=90)
+    assert sim.run(new).phase is Phase.SERVING
+    assert "rolled out direct, for want of quota" in sim.run(new).facts.notes[-1]
+    assert sim.run(old).phase is Phase.SUPERSEDED
+    assert deployments(sim) == {name_of(sim, new)}
+
+
+def test_the_next_size_is_taken_where_quota_is_short():
+    """Sizes are tried in the manifest's order; the note says which was left out, and why."""
+    sim = simulation()
+    sim.workspace.cores_allowed = {SIZE: 24, BIG: 96}
+    served(sim)
+    new = drop(sim, manifest(2, instance_types=[BIG]))
+    play(sim, minutes=90)
+    assert sim.run(new).phase is Phase.SERVING
+    assert sim.run(new).facts.instance_type == BIG
+    assert f"served on {BIG}: 1 x {SIZE} needs 24 cores" in sim.run(new).facts.notes[-1]
+
+
+def test_what_is_only_kept_makes_room():
+    """Quota that an old deployment without traffic still holds is freed early."""
+    sim = simulation()
+    sim.workspace.cores_allowed = {SIZE: 48}
+    first = served(sim)
+    second = drop(sim, manifest(2, keep_old="10h"))
+    play(sim)
+    third = drop(sim, manifest(3))
+    play(sim, minutes=120)
+    assert sim.run(third).phase is Phase.SERVING
+    assert sim.run(first).phase is Phase.SUPERSEDED
+    assert deployments(sim) == {name_of(sim, third)}
+    assert sim.run(second).phase is Phase.SUPERSEDED
+
+
+# Direct -----------------------------------------------------------------------------------------
+
+
+def test_direct_replaces_and_never_has_two():
+    """The owner sleeps, its deployment goes, the new one comes and takes over."""
+    sim = simulation()
+    sim.workspace.cores_allowed = {SIZE: 24}
+    old = served(sim)
+    new = drop(sim, manifest(2, rollout="direct"))
+    play(sim, minutes=90)
+    assert sim.run(new).phase is Phase.SERVING
+    phases = [entry.to for entry in sim.run(old).timeline]
+    assert phases[-2:] == [Phase.ASLEEP, Phase.SUPERSEDED]
+    assert deployments(sim) == {name_of(sim, new)}
+    record = sim.endpoints.records["chat"]
+    assert (record.owner, record.rest, record.emptied_for) == (new, Rest.SERVING, None)
+
+
+@pytest.mark.parametrize("action", ["delete-endpoint", "delete-deployments"])
+def test_a_direct_rollout_that_fails_wakes_the_old_one(action):
+    """What served before serves again, although it had to go."""
+    sim = simulation()
+    sim.workspace.cores_allowed = {SIZE: 24}
+    old = drop(sim, BASE | {"idle": {"after": "1h", "action": action}})
+    play(sim)
+    sim.workspace.deployment_fates = [Provisioning.FAILED]
+    new = drop(sim, manifest(2, rollout="direct"))
+    play(sim, minutes=120)
+    assert sim.run(new).phase is Phase.FAILED
+    assert sim.run(old).phase is Phase.SERVING
+    assert traffic(sim) == {name_of(sim, old): 100}
+    assert deployments(sim) == {name_of(sim, old)}
+    assert sim.endpoints.records["chat"].emptied_for is None
+
+
+def test_a_request_during_a_direct_rollout_does_not_wake_the_old_one():
+    """It would take the room that was just made."""
+    sim = simulation()
+    sim.workspace.cores_allowed = {SIZE: 24}
+    old = served(sim)
+    new = drop(sim, manifest(2, rollout="direct"))
+    for _ in range(90):
+        play(sim, minutes=1)
+        reconciler.wish(sim.world, old, Wish.WAKE)
+    assert sim.run(new).phase is Phase.SERVING
+    assert Phase.WAKING not in [entry.to for entry in sim.run(old).timeline]
+
+
+# Failures ---------------------------------------------------------------------------------------
+
+
+def failing(sim: Simulation, *errors: str) -> None:
+    sim.workspace.deployment_fates = [Provisioning.FAILED] * len(errors)
+    sim.workspace.errors = list(errors)
+
+
+CAPACITY = "OutOfQuota: failed to provision due to a lack of Azure Machine Learning capacity"
+SERVICE = "InternalServerError: An internal server error occurred"
+
+
+def test_a_passing_failure_is_tried_again():
+    """Azure's own trouble: the failed deployment is deleted, the same is made again."""
+    sim = simulation()
+    failing(sim, SERVICE)
+    run = drop(sim)
+    play(sim, minutes=90)
+    facts = sim.run(run).facts
+    assert sim.run(run).phase is Phase.SERVING
+    assert [(f.attempt, f.kind) for f in facts.failures] == [(1, "deployment-service")]
+    assert facts.failures[0].logs
+    assert deployments(sim) == {name_of(sim, run)}
+
+
+def test_trying_again_has_an_end():
+    """As many failures as there may be attempts; then the run fails with Azure's words."""
+    sim = simulation()
+    failing(sim, *[SERVICE] * 5)
+    run = drop(sim)
+    play(sim, minutes=120)
+    assert sim.run(run).phase is Phase.FAILED
+    assert len(sim.run(run).facts.failures) == sim.world.limits.attempts
+    assert SERVICE in sim.run(run).why
+    assert not deployments(sim)
+
+
+def test_a_size_without_capacity_is_followed_by_the_next():
+    """Quota does not tell of capacity: only making it does."""
+    sim = simulation()
+    failing(sim, CAPACITY)
+    run = drop(sim, manifest(2, instance_types=[BIG]))
+    play(sim, minutes=90)
+    facts = sim.run(run).facts
+    assert sim.run(run).phase is Phase.SERVING
+    assert [(f.size, f.kind) for f in facts.failures] == [(SIZE, "deployment-no-capacity")]
+    assert facts.instance_type == BIG
+
+
+def test_without_a_next_size_there_is_nothing_to_try():
+    """The person is told what to do."""
+    sim = simulation()
+    failing(sim, CAPACITY)
+    run = drop(sim)
+    play(sim, minutes=90)
+    assert sim.run(run).phase is Phase.FAILED
+    assert "Name further sizes in `deploy.instance_types`" in sim.run(run).why
+
+
+def test_a_refusal_counts_as_a_failure():
+    """Quota may go between the question and the deployment; then Azure refuses at once."""
+    sim = simulation()
+    sim.workspace.refusals = ["making it: BadRequest: VmSize: Not enough quota available"]
+    run = drop(sim, manifest(2, instance_types=[BIG]))
+    play(sim, minutes=90)
+    assert sim.run(run).phase is Phase.SERVING
+    assert [(f.size, f.kind) for f in sim.run(run).facts.failures] == [(SIZE, "deployment-quota")]
+
+
+def test_an_earlier_rollouts_failures_do_not_count_against_a_wake():
+    """Each wake has its own attempts, and a failed one may be tried again by the next request."""
+    sim = simulation()
+    failing(sim, SERVICE)
+    run = drop(sim)
+    play(sim, minutes=90)
+    sim.clock.advance(timedelta(hours=2))
+    reconciler.wish(sim.world, run, Wish.SLEEP)
+    play(sim)
+    failing(sim, SERVICE)
+    reconciler.wish(sim.world, run, Wish.WAKE)
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
+    assert [f.attempt for f in sim.run(run).facts.failures] == [1, 2]
+
+
+# Review and registration ------------------------------------------------------------------------
+
+
+def test_a_refused_model_is_registered_where_the_manifest_says_so_and_never_deployed():
+    """With the tag `gate=failed`; without that wish it is not registered at all."""
+    gate = {"eval_loss": {"max": 0.5}}
+    sim = simulation()
+    kept = drop(sim, GOOD | {"gate": gate | {"refused": "register"}})
+    play(sim)
+    assert sim.run(kept).phase is Phase.REJECTED
+    (request,) = sim.workspace.requests_made
+    assert request.tags["gate"] == "failed"
+    assert sim.run(kept).facts.model
+    sim = simulation()
+    dropped = drop(sim, GOOD | {"gate": gate})
+    play(sim)
+    assert sim.run(dropped).phase is Phase.REJECTED
+    assert not sim.workspace.requests_made
+    assert not sim.workspace.endpoints
+
+
+def test_a_model_that_is_no_better_than_the_one_that_serves_is_refused():
+    """The one that serves is compared with, asleep or not."""
+    better = {"gate": {"better_than_current": "eval_loss"}}
+    sim = simulation()
+    old = drop(sim, GOOD | better)
+    play(sim)
+    assert sim.run(old).phase is Phase.SERVING
+    same = drop(sim, manifest(2) | better)
+    play(sim)
+    assert sim.run(same).phase is Phase.REJECTED
+    assert f"no better than the 1 of {old}" in sim.run(same).why
+    sim.workspace.metrics_of_jobs = {"eval_loss": 0.9}
+    best = drop(sim, manifest(3) | better)
+    play(sim, minutes=90)
+    assert sim.run(best).phase is Phase.SERVING
+
+
+def test_a_model_says_where_it_came_from_within_azures_bounds():
+    """Job, foundation model, data, parameters, metrics and manifest; long values go on in pieces."""
+    sim = simulation()
+    many = {f"metric_{number}": 1.0 for number in range(300)}
+    sim.workspace.metrics_of_jobs = {"eval_loss": 1.0, **many}
+    run = drop(sim, GOOD | {"finetune": {"learning_rate": 0.001}})
+    play(sim)
+    request = sim.workspace.requests_made[0]
+    assert request.lineage["droptune_job"] == sim.run(run).facts.job
+    assert request.lineage["droptune_foundation_model"].endswith("/models/Phi-4/versions/8")
+    assert request.lineage["droptune_fingerprint"] == "f00d"
+    assert '"learning_rate":0.001' in request.lineage["droptune_parameters"]
+    assert '"revision":"main"' in request.lineage["droptune_dataset"]
+    assert request.lineage["droptune_metrics_2"]
+    assert request.tags["gate"] == "passed"
+    assert len(request.lineage) <= 50
+    assert all(len(value) <= 1000 for value in request.lineage.values())
+    assert all(len(name) <= 100 for name in request.lineage)
