@@ -116,18 +116,19 @@ class Web:
             connection = self._connected(target)
             try:
                 connection.request("GET", target.path, headers=dict(headers))
-                answer = connection.getresponse()
-                location = answer.headers.get("Location")
-                if answer.status not in _REDIRECTS or location is None:
-                    yield answer
-                    return
+                # An answer that ends with its connection has taken that over, and closes it.
+                with connection.getresponse() as answer:
+                    location = answer.headers.get("Location")
+                    if answer.status not in _REDIRECTS or location is None:
+                        yield answer
+                        return
             except ssl.SSLCertVerificationError as error:
                 raise NotAllowed(
                     f"has a certificate that is not trusted: {error.verify_message}"
                 ) from error
             finally:
                 connection.close()
-            asked = urljoin(asked, location)
+            asked = _led_to(asked, location)
             try:
                 target_of(asked, self.hosts)
             except NotAllowed as error:
@@ -148,6 +149,14 @@ class Web:
                 "Upload the file to the container 'data'",
             )
         return _Connection(target, addresses)
+
+
+def _led_to(asked: str, location: str) -> str:
+    """The address that a redirect from another leads to."""
+    try:
+        return urljoin(asked, location)
+    except ValueError as error:
+        raise NotAllowed(f"redirects to what is no address: {error}") from error
 
 
 class _Connection(http.client.HTTPSConnection):
