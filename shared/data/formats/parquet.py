@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from shared.data.formats.damage import damaged, told_by_arrow
+from shared.data.formats.damage import damaged, some_of, told_by_arrow
 from shared.data.formats.packing import check_growth
 from shared.data.formats.parquet_footer import NoFooter, footer_of
 from shared.data.formats.parquet_pages import PageTooLarge, PageWatch
@@ -137,7 +137,7 @@ def _check_columns(names: Sequence[str], name: str) -> None:
     if twice := [column for column, times in Counter(names).items() if times > 1]:
         raise damaged(
             name,
-            "names columns more than once: " + ", ".join(twice),
+            f"names columns more than once: {some_of(twice)}",
             "Give every column a name of its own",
         )
 
