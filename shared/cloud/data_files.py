@@ -56,7 +56,8 @@ class DataFiles:
         for split, paths in _paths(dataset).items():
             place = f"dataset.files.{split}"
             named = (file for path in paths for file in self._of_path(place, path))
-            found[split] = list({file.name: file for file in named}.values())
+            # Not by name: that of a file on the web leaves out the query, which may be all that differs.
+            found[split] = list({file.identity: file for file in named}.values())
         self._check_overlap(found)
         return found
 
@@ -96,7 +97,7 @@ class DataFiles:
             yield file
 
     def _of_glob(self, place: str, pattern: str) -> Iterator[File]:
-        matches = matcher(pattern).fullmatch
+        matches = matcher(pattern)
         listed = (blob for blob in self._listed(prefix_of(pattern)) if matches(blob.name))
         found = list(islice(listed, MOST_FILES + 1))
         if not found:
@@ -149,8 +150,8 @@ class DataFiles:
         """A file that is trained on and evaluated on tells nothing; a wide pattern does it easily."""
         held_out: set[str] = set()
         for split in ("test", "validation", "train"):
-            names = [file.name for file in found.get(split, ())]
-            if twice := [name for name in names if name in held_out]:
+            files = {file.identity: file.name for file in found.get(split, ())}
+            if twice := [name for file, name in files.items() if file in held_out]:
                 some = ", ".join(f"'{name}'" for name in twice[:_SHOWN])
                 more = " and more" if len(twice) > _SHOWN else ""
                 self._add(
@@ -158,7 +159,7 @@ class DataFiles:
                     f"{some}{more} is named for another split, too",
                     "Name each file for one split",
                 )
-            held_out.update(names)
+            held_out.update(files)
 
     def _add(self, place: str, reason: str, mend: str) -> None:
         self.problems.append(Problem(place, reason, mend))

@@ -101,7 +101,7 @@ def retry_after(
         except (ValueError, OverflowError):
             try:
                 pause = email.utils.parsedate_to_datetime(text) - (now or datetime.now(UTC))
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 continue
         return min(max(pause, timedelta()), LONGEST_PAUSE)
     return None

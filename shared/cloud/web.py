@@ -7,12 +7,14 @@ a name that resolves to something else a moment later gains nothing. Proxies in 
 from __future__ import annotations
 
 import http.client
+import io
 import re
 import socket
 import ssl
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from shared.cloud.addresses import is_public
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 
 _PORT: Final = 443
 _MOST_HOPS: Final = 5
+_LONGEST_HEAD: Final = 1 << 20
+"""Most bytes before an answer's body, with any number of interim answers (100 Continue) before it."""
+_GRACE_SECONDS: Final = 60.0
+_SLOWEST: Final = 16 << 10
+"""Bytes in a second of waiting; a server that sends fewer, after the grace, is given up for now."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PRINTABLE: Final = re.compile(r"[!-~]+")
 
@@ -116,18 +123,19 @@ class Web:
             connection = self._connected(target)
             try:
                 connection.request("GET", target.path, headers=dict(headers))
-                answer = connection.getresponse()
-                location = answer.headers.get("Location")
-                if answer.status not in _REDIRECTS or location is None:
-                    yield answer
-                    return
+                # An answer that ends with its connection has taken that over, and closes it.
+                with connection.getresponse() as answer:
+                    location = answer.headers.get("Location")
+                    if answer.status not in _REDIRECTS or location is None:
+                        yield answer
+                        return
             except ssl.SSLCertVerificationError as error:
                 raise NotAllowed(
                     f"has a certificate that is not trusted: {error.verify_message}"
                 ) from error
             finally:
                 connection.close()
-            asked = urljoin(asked, location)
+            asked = _led_to(asked, location)
             try:
                 target_of(asked, self.hosts)
             except NotAllowed as error:
@@ -150,8 +158,72 @@ class Web:
         return _Connection(target, addresses)
 
 
+def _led_to(asked: str, location: str) -> str:
+    """The address that a redirect from another leads to."""
+    try:
+        return urljoin(asked, location)
+    except ValueError as error:
+        raise NotAllowed(f"redirects to what is no address: {error}") from error
+
+
+class _Incoming(io.RawIOBase):
+    """What a server sends: as long as it does not keep us waiting all in all, and comes to its point.
+
+    A byte every few seconds never runs into a socket's own time limit.
+    """
+
+    def __init__(self, sock: socket.socket, clock: Callable[[], float] = time.monotonic) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._clock = clock
+        self._waited = 0.0
+        self._received = 0
+        self._most: int | None = _LONGEST_HEAD
+
+    def readable(self) -> bool:
+        return True
+
+    def begin_body(self) -> None:
+        """From here on its length is known, and bounded elsewhere."""
+        self._most = None
+
+    def readinto(self, buffer: Any) -> int:
+        left = _GRACE_SECONDS + self._received / _SLOWEST - self._waited
+        if left <= 0:
+            raise TimeoutError(f"slower than {_SLOWEST >> 10} KiB in a second")
+        if self._most is not None and self._received > self._most:
+            raise http.client.HTTPException("an answer whose head has no end")
+        self._sock.settimeout(min(left, READ_SECONDS))
+        began = self._clock()
+        count = self._raw.readinto(buffer) or 0
+        self._waited += self._clock() - began
+        self._received += count
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer that is read through `_Incoming`."""
+
+    def __init__(self, sock: socket.socket, *given: Any, **named: Any) -> None:
+        super().__init__(sock, *given, **named)
+        self.fp.close()
+        self._incoming = _Incoming(sock)
+        self.fp = io.BufferedReader(self._incoming)
+
+    def begin(self) -> None:
+        """Read the head."""
+        super().begin()
+        self._incoming.begin_body()
+
+
 class _Connection(http.client.HTTPSConnection):
     """Connects to addresses that are known already, and asks them for the host's certificate."""
+
+    response_class = _Answer
 
     def __init__(self, target: Target, addresses: list[str]) -> None:
         self._addresses = addresses

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ _RETRIES: Final = 50
 _LONGEST_PAUSE: Final = 10.0
 _OK, _PARTIAL, _CHANGED, _BEYOND = 200, 206, 412, 416
 _GONE: Final = frozenset({404, 410})
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _UPLOAD: Final = "Upload the file to the container 'data'"
 
 
@@ -194,7 +196,7 @@ class WebFile:
             return _Version(mark or "empty", 0)
         if answer.status == _BEYOND:
             raise StaleRecord(f"{self.name} was replaced while it was read")
-        if not length.isdigit():
+        if not _LENGTH.fullmatch(length):
             raise self._rejected("is of a length that the server does not tell", _UPLOAD)
         if mark is None:
             raise self._rejected(

@@ -6,6 +6,7 @@ shares' digests is only which of them stand in one's own share as well, so a nod
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 SIZE = 16
 _BLOCK = 1 << 20
+_AT_ONCE = 1 << 14
+"""Digests that are looked for at once among those held out; some megabytes, and nearly always enough."""
 
 
 class DigestFile:
@@ -86,16 +89,10 @@ def settles(
         carved: The splits that train's rows are dealt out to.
         carving: Deals them.
     """
-    drawn: dict[str, set[bytes]] = {split: set() for split in carved}
-    some_are_held_out = any(True for _ in held_out())
-    for digest in train:
-        split = carving.split_of(digest)
-        if split in drawn:
-            drawn[split].add(digest)
-            if not some_are_held_out and all(drawn.values()):
-                break
-    if some_are_held_out:
-        for digest in held_out():
-            for found in drawn.values():
-                found.discard(digest)
-    return {split for split, found in drawn.items() if found}
+    missing = set(carved)
+    drawn = ((split, digest) for digest in train if (split := carving.split_of(digest)) in missing)
+    while missing and (some := list(islice(drawn, _AT_ONCE))):
+        wanted = {digest for _, digest in some}
+        leaks = {digest for digest in held_out() if digest in wanted}
+        missing -= {split for split, digest in some if digest not in leaks}
+    return set(carved) - missing

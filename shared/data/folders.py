@@ -6,9 +6,11 @@ forges.
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,7 +110,8 @@ class FolderSink:
         The disk is busy in the background: what it could not do is raised at a later write, or at the end.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(prefix=f".{name}.", dir=self.folder)
+        self._clear(name)
+        handle, beside = self._begin(name)
         try:
             with (
                 os.fdopen(handle, "wb", buffering=0) as file,
@@ -121,6 +124,22 @@ class FolderSink:
         except BaseException:
             Path(beside).unlink(missing_ok=True)
             raise
+
+    def _begin(self, name: str) -> tuple[int, str]:
+        """A file of this writer's own, and its path."""
+        while True:
+            handle, beside = tempfile.mkstemp(prefix=f".{name}.", dir=self.folder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.fstat(handle).st_nlink:
+                return handle, beside
+            os.close(handle)  # somebody took it for left behind in the moment before the lock
+
+    def _clear(self, name: str) -> None:
+        """Remove what writers left behind who were killed: nobody holds its lock any more."""
+        for left in self.folder.glob(f".{glob.escape(name)}.*"):
+            with suppress(FileNotFoundError, BlockingIOError), left.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
 
     def address(self, name: str) -> str:
         """The file's absolute path."""

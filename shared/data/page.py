@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PAGE_FILE: Final = "report.html"
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 def page(report: Report) -> str:

@@ -29,6 +29,8 @@ _REFUSALS_A_LOOK = 1024
 #: might be far.
 PATIENCE = 100_000
 _HOPELESS = 0.5
+#: Rows between two notes of the course: few beside those that are patiently read, and many for a note to be kept.
+_ROWS_A_NOTE = 4096
 _ORDER = ("test", "validation", "train")
 
 
@@ -85,7 +87,8 @@ class Selection:
         inputs: Counts of what was read, by split.
         hopeless: Whether so much was refused that reading on has no use.
         first_examples: The first refused rows of each reason.
-        course: Rows refused and rows asked for so far, noted every few rows unless it gives up.
+        course: Rows refused and rows asked for so far, noted every few thousand rows and after each source, unless
+            it gives up.
     """
 
     def __init__(
@@ -124,6 +127,8 @@ class Selection:
             self._read_first(split, source, tally)
         else:
             self._take_all(split, source, self._lines(source, tally))
+        if not self._gives_up:
+            self.course.append((self._dropped, self._asked()))
         self._look(split, source.name, at_once=True)
 
     def _lines(self, source: Source, tally: InputTally | None) -> Iterator[Lines]:
@@ -155,7 +160,13 @@ class Selection:
             if self.hopeless:
                 return
             if not self._gives_up:
-                self.course.append((self._dropped, self._asked()))
+                self._note()
+
+    def _note(self) -> None:
+        """Note the course, if the last time is some rows ago: a chunk may be one row."""
+        asked = self._asked()
+        if asked - (self.course[-1][1] if self.course else 0) >= _ROWS_A_NOTE:
+            self.course.append((self._dropped, asked))
 
     def _take(self, split: str, source: str, first: int, lines: list[bytes]) -> None:
         tally, mark = self.inputs[split], mark_of(split)

@@ -57,7 +57,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         splits: What was written, by split.
         refused: The first refused rows of each reason: place and detail.
         shown: The first few examples of train.
-        course: Rows refused and rows read so far, noted every few rows.
+        course: Rows refused and rows read so far, noted every few thousand rows.
     """
 
     receipts: dict[str, list[str]]

@@ -6,9 +6,11 @@ import csv
 import gzip
 import io
 import json
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -193,12 +195,32 @@ def test_a_pattern_matches_what_it_was_made_from(folders, data):
         for part in folders
     ]
     pattern = "/".join(wild)
-    assert matcher(pattern).fullmatch(path)
+    assert matcher(pattern)(path)
     assert path.startswith(prefix_of(pattern))
-    assert matcher("**/" + wild[-1]).fullmatch(path)
-    assert matcher("**").fullmatch(path)
-    assert not matcher(pattern).fullmatch(path + "/a")
-    assert not matcher(pattern).fullmatch("a/" + path)
+    assert matcher("**/" + wild[-1])(path)
+    assert matcher("**")(path)
+    assert not matcher(pattern)(path + "/a")
+    assert not matcher(pattern)("a/" + path)
+
+
+def expression(pattern):
+    """The same rules as an expression."""
+    said = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"((?<![^/])\*\*/|\*\*|\*|\?)", pattern)
+    return "".join(said.get(part, re.escape(part)) for part in parts)
+
+
+@untimed
+@given(st.text(st.sampled_from("ab/*?"), max_size=8), st.text(st.sampled_from("ab/"), max_size=8))
+def test_a_pattern_matches_what_its_rules_say(pattern, path):
+    assert matcher(pattern)(path) == (re.fullmatch(expression(pattern), path) is not None)
+
+
+@pytest.mark.parametrize("part", ["*a", "**a", "**/a*", "*?"])
+def test_no_pattern_takes_long(part):
+    """An expression would not come to an end."""
+    path = "/".join(["a" * 30] * 33)
+    assert not matcher(part * 100 + "b")(path)
 
 
 @untimed

@@ -189,6 +189,7 @@ def test_redirects_are_followed_among_listed_hosts(file, server, status):
             "redirects to https://example.org/a.jsonl, which is on",
         ),
         ("file:///etc/passwd", "which is not https"),
+        ("//[::1/a.jsonl", "redirects to what is no address"),
         ("/moved.jsonl", "redirects more than 5 times"),
     ],
 )
@@ -308,6 +309,14 @@ def test_a_server_without_ranges_gives_files_from_their_beginning_only(file, ser
     [
         (without("ETag", "Last-Modified"), "has no version"),
         (without("Content-Range"), "of a length that the server does not tell"),
+        (
+            instead(200, ETag="x", Content_Length="\xb2"),
+            "of a length that the server does not tell",
+        ),
+        (
+            instead(200, ETag="x", Content_Length="9" * 9999),
+            "of a length that the server does not",
+        ),
         (instead(403), "the server answers 403"),
         (instead(204, ETag="x"), "the server answers 204"),
         (
@@ -382,3 +391,18 @@ def test_a_manifests_https_files_are_prepared(server, connection, monkeypatch):
     assert "no format" in problems[1].reason
     assert "DROPTUNE_DATA_HOSTS" in problems[2].mend
     assert "secret" not in str(problems)
+
+
+def test_addresses_that_differ_in_their_query_alone_are_two_files(server, connection):
+    """Some servers have one path for everything."""
+    server.files["/get.jsonl"] = LINES
+    preparation = CloudPreparation(connection, "d", Web(frozenset({server.host}), lambda _: True))
+
+    def found(**files):
+        return preparation.sources(Dataset.model_validate({"files": files}))
+
+    one, two = (f"{server.url}/get.jsonl?file={number}" for number in (1, 2))
+    assert len(found(train=[one, two, one])["train"]) == 2
+    assert len(found(train=[one], test=[two])["test"]) == 1
+    with pytest.raises(DataRejected, match="is named for another split, too"):
+        found(train=[one], test=[one])

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
 from shared.errors import DataRejected, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MOST: Final = 3
+_LONGEST: Final = 60
 
 
 def damaged(name: str, reason: str, mend: str = "") -> DataRejected:
@@ -14,6 +22,17 @@ def damaged(name: str, reason: str, mend: str = "") -> DataRejected:
         mend: What its author can do.
     """
     return DataRejected([Problem(name, reason, mend)])
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first few names, cut short: there may be very many, and long ones.
+
+    >>> some_of(["a", "b", "c", "d"])
+    'a, b, c and 1 more'
+    """
+    shown = ", ".join(name[:_LONGEST] for name in names[:_MOST])
+    more = len(names) - _MOST
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def told_by_arrow(error: Exception) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from shared.data.formats.damage import damaged
+from shared.data.formats.damage import damaged, some_of
 from shared.data.lines import Lines, lines_of, too_long
 from shared.data.reasons import Reason, Refusal
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 LONGEST_RECORD: Final = 16 << 20
 """Most bytes of one record. Where more come, a quote was most probably never closed, and no end is to be known."""
+
+MOST_CELLS: Final = 1 << 20
+"""Most delimiters in one record, those in quotes too: a cell of two letters takes twenty times their memory."""
 
 _EXCERPT: Final = 256
 _UTF8: Final = "Save it as UTF-8"
@@ -43,7 +46,7 @@ def delimited_rows(
         shared.errors.DataRejected: It has no header or a header with a name twice, it is no text, or quotes
             are not closed.
     """
-    text = _Text(blocks, name)
+    text = _Text(blocks, delimiter, name)
     csv.field_size_limit(LONGEST_RECORD)
     records = csv.reader(text, delimiter=delimiter, strict=True)
     try:
@@ -74,17 +77,18 @@ class _Text:
         begun: The number of the line on which the record begins that is being read.
     """
 
-    def __init__(self, blocks: Iterable[bytes], name: str) -> None:
+    def __init__(self, blocks: Iterable[bytes], delimiter: str, name: str) -> None:
         self._lines = lines_of(blocks, limit=LONGEST_RECORD)
         self._some: Iterator[bytes] = iter(())
+        self._delimiter = delimiter.encode()
         self._name = name
-        self._size = 0
+        self._size = self._cells = 0
         self.number = 0
         self.begun = 1
 
     def begin_record(self) -> None:
         """Note that a record is complete."""
-        self.begun, self._size = self.number + 1, 0
+        self.begun, self._size, self._cells = self.number + 1, 0, 0
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -101,6 +105,13 @@ class _Text:
         self._size += len(line) + 1
         if self._size > LONGEST_RECORD:
             raise self._endless()
+        self._cells += line.count(self._delimiter)
+        if self._cells > MOST_CELLS:
+            raise damaged(
+                self._name,
+                f"has more than {MOST_CELLS:,} delimiters in the row that begins on line {self.begun}",
+                "Close the quotes of that row, or of one before it",
+            )
         if b"\0" in line:
             raise damaged(self._name, f"is no text: line {self.number} holds a NUL byte", _UTF8)
         return line.decode(errors="surrogateescape") + "\n"
@@ -134,7 +145,7 @@ def _header(cells: list[str] | None, name: str) -> list[str]:
     if twice := [column for column, count in Counter(filter(None, columns)).items() if count > 1]:
         raise damaged(
             name,
-            "names columns more than once: " + ", ".join(twice),
+            f"names columns more than once: {some_of(twice)}",
             "Give every column a name of its own",
         )
     return columns

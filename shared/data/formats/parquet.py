@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from shared.data.formats.damage import damaged, told_by_arrow
-from shared.data.formats.packing import check_growth
+from shared.data.formats.damage import damaged, some_of, told_by_arrow
+from shared.data.formats.packing import MOST_RATIO, check_growth
+from shared.data.formats.parquet_dictionaries import MOST_DENSE, DictionaryTooLarge, written_out
 from shared.data.formats.parquet_footer import NoFooter, footer_of
 from shared.data.formats.parquet_pages import PageTooLarge, PageWatch
 from shared.data.formats.thrift import Malformed
@@ -57,22 +58,36 @@ def parquet_rows(file: File, *, limit: int, count: Callable[[int], None]) -> Ite
         reading = _Reading(
             file, count, [PageWatch(each.start, each.end) for each in footer.chunks]
         )
+        at_once = min(max(_BATCH * footer.rows // max(footer.unpacked, 1), _FEWEST), _MOST)
         with pq.ParquetFile(
             pa.PythonFile(reading, "r"),
             pre_buffer=False,
             buffer_size=_BUFFER,
             page_checksum_verification=True,
+            read_dictionary=[
+                column
+                for column, size in footer.coded.items()
+                if size * MOST_RATIO * at_once > MOST_DENSE
+            ],
         ) as parquet:
             _check_columns(parquet.schema_arrow.names, file.name)
-            at_once = min(max(_BATCH * footer.rows // max(footer.unpacked, 1), _FEWEST), _MOST)
             first = 1
             for batch in _one_ahead(parquet.iter_batches(batch_size=at_once, use_threads=False)):
-                yield from rows_of_batch(batch, first=first, limit=limit)
-                first += len(batch)
-    except PageTooLarge as error:
+                for some in written_out(batch):
+                    yield from rows_of_batch(some, first=first, limit=limit)
+                    first += len(some)
+    except (PageTooLarge, DictionaryTooLarge) as error:
         mend = "Write it anew with pages of about 1 MB, or as JSON lines"
         raise damaged(file.name, f"cannot be read in bounded memory: {error}", mend) from error
-    except (pa.ArrowException, NoFooter, Malformed, UnicodeDecodeError, OSError) as error:
+    # KeyError: the footer names a column that its schema does not have.
+    except (
+        pa.ArrowException,
+        NoFooter,
+        Malformed,
+        UnicodeDecodeError,
+        KeyError,
+        OSError,
+    ) as error:
         if not told_by_arrow(error):
             raise
         said = " ".join(str(error).split())
@@ -137,7 +152,7 @@ def _check_columns(names: Sequence[str], name: str) -> None:
     if twice := [column for column, times in Counter(names).items() if times > 1]:
         raise damaged(
             name,
-            "names columns more than once: " + ", ".join(twice),
+            f"names columns more than once: {some_of(twice)}",
             "Give every column a name of its own",
         )
 

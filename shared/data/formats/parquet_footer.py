@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from shared.data.formats.thrift import Compact, Malformed, Unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from shared.data.formats.thrift import Value
     from shared.data.ports import File
@@ -23,7 +23,11 @@ _LONGEST: Final = 64 << 20
 _FILE_ROWS, _FILE_GROUPS = 3, 4
 _GROUP_COLUMNS: Final = 1
 _COLUMN_FACTS: Final = 3
-_UNPACKED, _PACKED, _DATA_AT, _DICTIONARY_AT = 6, 7, 9, 11
+_TYPE, _PATH, _UNPACKED, _PACKED, _DATA_AT, _DICTIONARY_AT, _PAGE_KINDS = 1, 3, 6, 7, 9, 11, 13
+_BYTE_ARRAY: Final = 6
+_DATA_PAGES: Final = (0, 3)
+_REFERENCES: Final = (2, 8)
+"""Encodings of values as places in a dictionary."""
 
 
 class NoFooter(Exception):
@@ -46,11 +50,14 @@ class Footer:
         rows: In all row groups.
         unpacked: Bytes of all pages, unpacked.
         chunks: In the order of their places in the file.
+        coded: The columns of text that somewhere are nothing but references to a dictionary, which may make very much
+            of little; each with the most bytes that such a dictionary takes in the file.
     """
 
     rows: int
     unpacked: int
     chunks: list[Chunk]
+    coded: dict[str, int]
 
 
 def footer_of(file: File) -> Footer:
@@ -75,6 +82,7 @@ def footer_of(file: File) -> Footer:
             _whole(facts[_FILE_ROWS]),
             sum(_whole(column[_UNPACKED]) for column in columns),
             sorted(map(_chunk, columns), key=lambda chunk: chunk.start),
+            _coded(columns),
         )
     except (KeyError, Unfinished, Malformed) as error:
         raise NoFooter("its footer is damaged") from error
@@ -91,6 +99,33 @@ def _chunk(column: dict[int, Value]) -> Chunk:
     places = [_whole(column.get(field, 0)) for field in (_DATA_AT, _DICTIONARY_AT)]
     start = min(filter(None, places), default=0)
     return Chunk(start, start + _whole(column[_PACKED]) if start else 0)
+
+
+def _coded(columns: Sequence[dict[int, Value]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for column in columns:
+        dictionary, data = (_whole(column.get(field, 0)) for field in (_DICTIONARY_AT, _DATA_AT))
+        if column[_TYPE] == _BYTE_ARRAY and dictionary and not _is_partly_plain(column):
+            name = ".".join(_text(part) for part in _listed(column[_PATH]))
+            # Pages of data follow the dictionary; where they are said not to, it may be all of the column.
+            size = data - dictionary if data > dictionary else _whole(column[_PACKED])
+            found[name] = max(found.get(name, 0), size)
+    return found
+
+
+def _is_partly_plain(column: dict[int, Value]) -> bool:
+    """Whether the writer gave the dictionary up, having found that values do not repeat."""
+    pages = [_struct(each) for each in _listed(column.get(_PAGE_KINDS, []))]
+    return any(
+        page.get(1) in _DATA_PAGES and page.get(2) not in _REFERENCES and page.get(3)
+        for page in pages
+    )
+
+
+def _text(value: Value) -> str:
+    if not isinstance(value, bytes):
+        raise Malformed("a text was to be here")
+    return value.decode(errors="replace")
 
 
 def _whole(value: Value) -> int:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-Value = int | list["Value"] | dict[int, "Value"] | None
-"""A whole number, a list, or a struct by the numbers of its fields; of anything else only that it was there."""
+Value = int | bytes | list["Value"] | dict[int, "Value"] | None
+"""A whole number, a text, a list, or a struct by the numbers of its fields; of anything else only that it was there."""
 
 _BOOLEANS, _BYTE, _INTEGERS, _DOUBLE, _BINARY = (1, 2), 3, (4, 5, 6), 7, 8
 _LISTS, _STRUCT = (9, 10), 12
@@ -61,8 +61,10 @@ class Compact:
         if kind in _LISTS:
             return self._list(depth)
         if kind == _BINARY:
-            self._skip(self._varint())
-        elif kind in (_BYTE, _DOUBLE):
+            size = self._varint()
+            self._skip(size)
+            return bytes(self._data[self.at - size : self.at])
+        if kind in (_BYTE, _DOUBLE):
             self._skip(1 if kind == _BYTE else 8)
         elif kind not in _BOOLEANS:
             raise Malformed(f"a value of the type {kind}")

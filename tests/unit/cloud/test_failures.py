@@ -158,6 +158,7 @@ def test_the_sdks_own_complaints_are_refusals_or_missing():
         ({"Retry-After": "Mon, 05 Jan 2026 07:00:00 GMT"}, 0),
         ({"Retry-After": "99999999"}, 3600),
         ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "Mon, 05 Jan 99999999999999999999 08:00:30 GMT"}, None),
         ({}, None),
     ],
 )

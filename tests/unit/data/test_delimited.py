@@ -135,3 +135,19 @@ def test_a_quote_that_is_never_closed_is_told_within_bounded_memory(monkeypatch,
     finally:
         tracemalloc.stop()
     assert peak < 12 << 20
+
+
+def test_a_record_of_very_many_cells_rejects_the_file():
+    """Each cell takes far more memory than its two letters."""
+    cells = b"ab," * ((1 << 20) + 1)
+    with pytest.raises(
+        DataRejected, match="more than 1,048,576 delimiters in the row that begins on line 2"
+    ):
+        rows(b"question,answer\n" + cells + b"\n", "a.csv")
+
+
+def test_of_very_many_names_that_come_twice_a_few_are_told():
+    header = b",".join(b"c%d,c%d" % (n, n) for n in range(1000))
+    with pytest.raises(DataRejected, match="more than once: c0, c1, c2 and 997 more") as raised:
+        rows(header + b"\n", "a.csv")
+    assert len(str(raised.value)) < 300

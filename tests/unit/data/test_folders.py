@@ -66,3 +66,15 @@ def test_a_file_becomes_visible_whole_or_not_at_all(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
     with pytest.raises(Missing):
         sink.read("b")
+
+
+def test_what_a_killed_writer_leaves_behind_goes_when_the_file_is_written_again(tmp_path):
+    """But not what somebody else is writing."""
+    (tmp_path / ".a.jsonl.killed").write_bytes(b"half")
+    sink = FolderSink(tmp_path)
+    with sink.write("a.jsonl") as first:
+        first(b"one")
+        with sink.write("a.jsonl") as second:
+            second(b"two")
+    assert sink.read("a.jsonl") == b"one"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]

@@ -287,3 +287,58 @@ def test_memory_does_not_grow_with_the_row_group(tmp_path, layout):
     size, grown = map(int, found.stdout.split())
     assert size > 280e6
     assert grown < 150e6
+
+
+def test_one_text_that_every_row_refers_to_does_not_fill_the_memory():
+    """A megabyte of file is gigabytes of rows."""
+    code = """
+import resource
+import pyarrow as pa
+from tests.unit.data.rows_of_bytes import MemoryFile
+from tests.unit.data.test_parquet import parquet
+from shared.data.formats.parquet import parquet_rows
+long = pa.DictionaryArray.from_arrays(pa.array([0] * 5000, pa.int32()), pa.array(["x" * 1_000_000]))
+content = parquet(pa.table({"question": long, "answer": long}), compression="none", store_schema=False)
+assert len(content) < 3_000_000
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = parquet_rows(MemoryFile(content, "a.parquet"), limit=1 << 22, count=lambda _: None)
+rows = sum(len(next(found).lines) for _ in range(20))
+assert rows >= 100, rows
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(said.stdout) < 300
+
+
+def test_a_row_that_refers_to_a_text_too_often_rejects_the_file():
+    long = pa.DictionaryArray.from_arrays(
+        pa.array([0] * 200, pa.int32()), pa.array(["x" * 500_000])
+    )
+    table = pa.table({"tools": pa.ListArray.from_arrays([0, 200], long)})
+    with pytest.raises(DataRejected, match="in bounded memory: a row of 100 MB"):
+        rows(parquet(table, compression="none", store_schema=False), "a.parquet")
+
+
+@pytest.mark.parametrize("room", [1 << 20, 100])
+def test_references_are_written_out_as_what_they_refer_to(monkeypatch, room):
+    """However deep they stand, and however few rows there is room for at once."""
+    monkeypatch.setattr("shared.data.formats.parquet.MOST_DENSE", -1)
+    monkeypatch.setattr("shared.data.formats.parquet_dictionaries.MOST_DENSE", room)
+    table = pa.table(
+        {
+            "text": pa.array(["a", None, "b", "a"] * 5),
+            "bytes": pa.array([b"a", b"\xff", None, b"a"] * 5),
+            "coded": pa.array(["x", "x", "y", None] * 5).dictionary_encode(),
+            "list": pa.array([["p", "q"], [], None, ["p", None]] * 5),
+            "turns": pa.array(
+                [[{"role": "user", "content": "c"}, None], None, [], [{"role": None}]] * 5
+            ),
+            "map": pa.array(
+                [[("k", "v")], None, [], [("k", None)]] * 5, pa.map_(pa.string(), pa.string())
+            ),
+            "number": pa.array(range(20)),
+        }
+    )
+    plain = rows(parquet(table, use_dictionary=False), "a.parquet")
+    for store_schema in (True, False):
+        assert rows(parquet(table, store_schema=store_schema), "a.parquet") == plain

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import msgspec
 
-from shared.data.digests import DigestFile, digests_in
+from shared.data.digests import DigestFile, DigestTaker, digests_in, settles
 from shared.data.options import Options
+from shared.data.outputs import SPLITS
 from shared.data.prompts import MOST_PROMPTS
 from shared.data.reasons import Reason
-from shared.data.selection import PATIENCE
+from shared.data.seen import DigestSet
+from shared.data.selection import PATIENCE, Selection
 from shared.data.sharding import Part, may_be_hopeless
 from shared.data.shares import cut
+from shared.data.splitting import Carving
 from tests.memory import MemorySink, MemorySource, conversations, jsonl
 from tests.properties.test_sharding import by_nodes, by_one, told
+from tests.unit.data.rows_of_bytes import MemoryFile
 
 
 def sources(**files):
@@ -99,3 +105,32 @@ def test_one_giant_file_is_one_share():
     """A file is never cut: more nodes would have nothing to read."""
     assert cut([10**12], 8) == [range(1)]
     assert cut([10**12, 1, 1], 8) == [range(1), range(1, 3)]
+
+
+def test_the_course_of_a_file_whose_rows_come_singly_is_noted_now_and_then():
+    """A share may have a thousand million rows."""
+    content = b"question,answer\n" + b"".join(b"q%d,a\n" % n for n in range(50_000))
+    with DigestSet() as seen:
+        taker = DigestTaker({split: DigestFile(lambda _: None) for split in SPLITS})
+        selection = Selection(taker, Options(), seen, lambda _: None, gives_up=False)
+        selection.read("train", MemoryFile(content, "a.csv"))
+    assert len(selection.course) < 20
+    assert selection.course[-1] == (0, 50_000)
+
+
+def test_carved_splits_are_settled_in_bounded_memory():
+    """Though nearly everything that would go there is held out elsewhere."""
+
+    def rows(count):
+        return (number.to_bytes(16) for number in range(count))
+
+    carving = Carving({"validation": 0.9})
+    tracemalloc.start()
+    try:
+        found = settles(rows(100_000), lambda: rows(99_999), ["validation"], carving)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == {"validation"}
+    assert settles(rows(20_000), lambda: rows(20_000), ["validation"], carving) == set()
+    assert peak < 8 << 20
