@@ -84,7 +84,7 @@ def _advance(world: World, run: Run, etag: str, *, hinted: bool) -> Run:
             run, etag, outcome = _take_long_step(world, run, etag)
         else:
             outcome = _attempt(run, world, partial(_step, run, world))
-        if hinted and _changes_nothing(run, outcome, now):
+        if hinted and run.busy is None and _changes_nothing(run, outcome, now):
             break
         changed, etag = _save(world, run, outcome, etag)
         _log(run, changed)
@@ -119,7 +119,10 @@ def _step(run: Run, world: World) -> Outcome:
 
 
 def _changes_nothing(run: Run, outcome: Outcome, now: datetime) -> bool:
-    """Whether a hint was premature: what was waited for goes on, and its look is arranged."""
+    """Whether a hint was premature: what was waited for goes on, and its look is arranged.
+
+    Not so after a long step: it took that look's place in the record, and its mark has to be taken off.
+    """
     if not isinstance(outcome, Wait) or outcome.facts is not None:
         return False
     if outcome.delay is None:

@@ -186,3 +186,16 @@ def test_runs_take_turns_with_the_machines():
     assert sim.workspace.live_jobs(first)
     assert not sim.workspace.live_jobs(second)
     assert "1 runs are ahead" in sim.run(second).why
+
+
+def test_any_number_of_early_hints_leaves_a_run_that_waits_for_its_job_alone():
+    """Each look at such a run is a claim on it: none is left behind, or it would pass for a worker's death."""
+    sim = big(job_takes=timedelta(hours=1))
+    run = begun(sim)
+    for _ in range(3 * reconciler.MOST_BUGS):
+        sim.clock.advance(timedelta(seconds=65))
+        reconciler.look(sim.world, Look(run))
+        assert sim.run(run).busy is None
+        assert sim.run(run).bugs == 0
+    play(sim, minutes=120)
+    assert sim.run(run).phase is Phase.SERVING
