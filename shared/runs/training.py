@@ -20,7 +20,7 @@ from shared.runs.submission import job_request
 
 if TYPE_CHECKING:
     from shared.runs.ports import Job, World
-    from shared.runs.record import Run
+    from shared.runs.record import Facts, Run
 
 _WAITING: Final = frozenset(
     {"notstarted", "starting", "provisioning", "preparing", "queued", "paused", "unknown"}
@@ -124,15 +124,22 @@ def _under_way(run: Run, job: Job, world: World) -> Outcome:
     facts = msgspec.structs.replace(run.facts, standstill=standstill)
     waited = world.now() - standstill.since
     if standing == _SILENCE and (waited > world.pace.unresponsive):
-        world.workspace.cancel_job(job.name)
-        facts = msgspec.structs.replace(facts, abandoned=job.name)
-        said = f"job {job.name} has not responded for {spell(world.pace.unresponsive)} and is cancelled"
-        return Wait(world.pace.job, said, None if facts == run.facts else facts)
+        return _abandoned(run, job, facts, world)
     if standing == _MACHINES and waited > world.pace.queued:
         said = f"job {job.name} is {job.status} and has had no machines for {spell(world.pace.queued)}"
         return _given_up(run, "job-stuck-queued", said)
     said = f"job {job.name} is {job.status}: no {standing} since {standstill.since:%Y-%m-%d %H:%M} UTC"
     return Wait(world.pace.job, said, None if facts == run.facts else facts)
+
+
+def _abandoned(run: Run, job: Job, facts: Facts, world: World) -> Wait:
+    """Cancel a job that does not respond; first note it, or it would pass for one that a person cancelled."""
+    said = f"job {job.name} has not responded for {spell(world.pace.unresponsive)} and is cancelled"
+    if run.facts.abandoned != job.name:
+        facts = msgspec.structs.replace(facts, abandoned=job.name)
+        return Wait(world.pace.at_once, said, facts)
+    world.workspace.cancel_job(job.name)
+    return Wait(world.pace.job, said)
 
 
 def _standing_still(job: Job) -> str | None:
