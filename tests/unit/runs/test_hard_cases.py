@@ -385,6 +385,41 @@ def test_a_job_that_does_not_show_right_after_its_submission_is_waited_for():
     sim.workspace.jobs.update(hidden)
 
 
+@pytest.mark.parametrize("kind", ["trains", "prepares data"])
+def test_a_run_called_off_right_after_a_submission_leaves_no_job(kind):
+    """Reads may lag behind writes: a job that does not show yet is waited for and cancelled."""
+    sim = Simulation()
+    if kind == "prepares data":
+        sim.preparation.bytes = 10**12
+    run = drop(sim)
+    for look in sim.looks.due():
+        reconciler.look(sim.world, look)
+    (name,) = hidden = dict(sim.workspace.jobs)
+    sim.workspace.jobs.clear()
+    reconciler.cancel(sim.world, run, "called off")
+    play(sim, minutes=2)
+    assert not sim.run(run).is_final
+    assert f"job {name} may still show" in sim.run(run).why
+    sim.workspace.jobs.update(hidden)
+    play(sim, minutes=2)
+    assert sim.run(run).phase is Phase.CANCELLED
+    assert not sim.workspace.live_jobs(run)
+
+
+def test_an_endpoint_made_while_the_run_is_called_off_is_let_go_of():
+    """What is there is read inside the fence: who held it before may have made it."""
+    sim = Simulation()
+    run = drop(sim)
+    play(sim, until=Phase.REGISTERED)
+    name = sim.azure_name("chat")
+    made = sim.workspace.endpoints.pop(name)
+    reconciler.cancel(sim.world, run, "called off")
+    at(sim, "endpoints.hold", lambda: sim.workspace.endpoints.update({name: made}))
+    play(sim, minutes=10)
+    assert sim.run(run).phase is Phase.CANCELLED
+    assert not list(sim.workspace.standing())
+
+
 def test_a_mark_made_while_another_look_put_the_run_to_rest_is_kept():
     """Somebody wished something just before the mark was taken back."""
     sim = Simulation()
