@@ -14,6 +14,7 @@ from shared.runs import naming
 from shared.runs.outcomes import Advance, Outcome
 from shared.runs.phases import Phase
 from shared.runs.ports import ModelRequest
+from shared.runs.submission import foundation_of
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def register(run: Run, world: World) -> Facts:
                 version=version,
                 job=facts.job or "",
                 run=run.id,
-                description=f"{manifest.model.name} fine-tuned on {run.manifest} by Droptune",
+                description=f"{foundation_of(run, manifest)} fine-tuned on {run.manifest} by Droptune",
                 tags=tags(run),
                 lineage=lineage(run),
             )
@@ -69,7 +70,7 @@ def tags(run: Run) -> dict[str, str]:
     found = {
         GATE_TAG: facts.gate or PASSED,
         "manifest": run.manifest,
-        "foundation_model": manifest.model.name,
+        "foundation_model": foundation_of(run, manifest),
         "dataset": manifest.dataset.hub or "files",
     }
     return {name: value[:LONGEST_VALUE] for name, value in found.items()}

@@ -134,7 +134,9 @@ def _under_way(run: Run, job: Job, world: World) -> Outcome:
 
 def _abandoned(run: Run, job: Job, facts: Facts, world: World) -> Wait:
     """Cancel a job that does not respond; first note it, or it would pass for one that a person cancelled."""
-    said = f"job {job.name} has not responded for {spell(world.pace.unresponsive)} and is cancelled"
+    said = (
+        f"job {job.name} has not responded for {spell(world.pace.unresponsive)} and is cancelled"
+    )
     if run.facts.abandoned != job.name:
         facts = msgspec.structs.replace(facts, abandoned=job.name)
         return Wait(world.pace.at_once, said, facts)

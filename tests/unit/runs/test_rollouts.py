@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from shared.assets import AssetId
 from shared.errors import Denied
 from shared.runs import reconciler
 from shared.runs.endpoints import Rest
@@ -487,6 +488,19 @@ def test_a_model_that_is_no_better_than_the_one_that_serves_is_refused():
     best = drop(sim, manifest(3) | better)
     play(sim, minutes=90)
     assert sim.run(best).phase is Phase.SERVING
+
+
+def test_a_model_is_named_after_the_one_that_stood_in():
+    """Tags and description say what was tuned, not what was asked for."""
+    sim = simulation()
+    sim.workspace.versions = {"Gone": []}
+    sim.limited(fallback_models=(AssetId("azureml", "models", "Phi-4", "latest"),))
+    run = drop(sim, BASE | {"model": {"name": "Gone", "allow_fallback": True}})
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
+    request = sim.workspace.requests_made[0]
+    assert request.tags["foundation_model"] == "Phi-4"
+    assert request.description.startswith("Phi-4 fine-tuned on chat.json")
 
 
 def test_a_model_says_where_it_came_from_within_azures_bounds():
