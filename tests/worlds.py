@@ -265,6 +265,7 @@ class MemoryPreparation:
     reports: Callable[[], set[str]] = set
     """Fingerprints of what jobs have prepared by now."""
     tokens: int = 4000
+    revision: str | None = None
 
     def problems(self, dataset: Any) -> list[Any]:
         del dataset
@@ -305,7 +306,9 @@ class MemoryPreparation:
 
     def _data(self) -> PreparedData:
         splits = {name: f"azureml://{name}" for name in ("train", "validation", "test")}
-        return PreparedData("f00d", splits, dict.fromkeys(splits, 20), 1, self.tokens)
+        return PreparedData(
+            "f00d", splits, dict.fromkeys(splits, 20), 1, self.tokens, self.revision
+        )
 
     def page(self, fingerprint: str) -> bytes:
         with self.faults.around("preparation.page"):

@@ -94,6 +94,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         data_fingerprint: What it prepares.
         data_submitted_at: When it was submitted.
         fingerprint: Names the prepared data.
+        revision: The commit of the hub dataset that they were made of; `None` for files.
         splits: Address of each prepared file: `train`, `validation`, `test`.
         rows: Number of rows in each split.
         dropped: Number of rows that were refused.
@@ -137,6 +138,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     data_fingerprint: str | None = None
     data_submitted_at: datetime | None = None
     fingerprint: str | None = None
+    revision: str | None = None
     splits: dict[str, str] = {}
     rows: dict[str, int] = {}
     dropped: int = 0

@@ -86,6 +86,7 @@ def lineage(run: Run) -> dict[str, str]:
         "droptune_component": facts.component or "",
         "droptune_foundation_model": facts.foundation_model or "",
         "droptune_fingerprint": facts.fingerprint or "",
+        "droptune_revision": facts.revision or "",
         "droptune_dataset": _json(manifest.dataset.model_dump(mode="json", exclude_none=True)),
         "droptune_rows": _json(facts.rows),
         "droptune_tokens": _json(facts.trained_tokens),
@@ -93,7 +94,7 @@ def lineage(run: Run) -> dict[str, str]:
         "droptune_metrics": _json(facts.metrics),
         "droptune_verdict": "; ".join(facts.verdict),
     }
-    pieces = [piece for name, value in whole.items() for piece in cut(name, value)]
+    pieces = [piece for name, value in whole.items() if value for piece in cut(name, value)]
     return dict(pieces[:MOST_PROPERTIES])
 
 

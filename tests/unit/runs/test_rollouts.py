@@ -508,6 +508,7 @@ def test_a_model_says_where_it_came_from_within_azures_bounds():
     sim = simulation()
     many = {f"metric_{number}": 1.0 for number in range(300)}
     sim.workspace.metrics_of_jobs = {"eval_loss": 1.0, **many}
+    sim.preparation.revision = "c0ffee"
     run = drop(sim, GOOD | {"finetune": {"learning_rate": 0.001}})
     play(sim)
     request = sim.workspace.requests_made[0]
@@ -516,6 +517,7 @@ def test_a_model_says_where_it_came_from_within_azures_bounds():
     assert request.lineage["droptune_fingerprint"] == "f00d"
     assert '"learning_rate":0.001' in request.lineage["droptune_parameters"]
     assert '"revision":"main"' in request.lineage["droptune_dataset"]
+    assert request.lineage["droptune_revision"] == sim.run(run).facts.revision == "c0ffee"
     assert request.lineage["droptune_metrics_2"]
     assert request.tags["gate"] == "passed"
     assert len(request.lineage) <= 50
