@@ -19,7 +19,7 @@ from shared.runs.machines import ClusterRequest, Priority
 from shared.runs.outcomes import Outcome, Stop, Wait
 from shared.runs.phases import Phase
 from shared.runs.ports import Provisioning
-from shared.runs.record import Standstill
+from shared.runs.record import standing_still
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -321,10 +321,7 @@ def _quota_in_use(
 
 def _patiently(run: Run, world: World, on: str, said: str, kind: str) -> Outcome:
     """Wait, and tell since when; give up after the longest time that a run may stand still."""
-    standstill = run.facts.standstill
-    if standstill is None or standstill.on != on:
-        standstill = Standstill(on, world.now())
-    facts = msgspec.structs.replace(run.facts, standstill=standstill)
+    facts, standstill = standing_still(run.facts, on, world.now())
     waited = world.now() - standstill.since
     if waited > world.pace.queued:
         facts = msgspec.structs.replace(facts, training_failure=kind)

@@ -17,6 +17,7 @@ from shared.runs.fencing import still_wanted
 from shared.runs.outcomes import Outcome, Stop, Wait
 from shared.runs.phases import Phase
 from shared.runs.ports import DeploymentRequest, Provisioning
+from shared.runs.record import standing_still
 from shared.runs.rollout_facts import DeploymentFailure
 from shared.runs.room import empty_endpoint, end_keeping, former_deployments, shortage
 from shared.runs.takeover import newer_rival
@@ -91,9 +92,9 @@ def _without_room(run: Run, world: World, lacking: list[str]) -> Outcome:
         return waiting
     why = "; ".join(lacking)
     # What trained gives its nodes back some minutes later, and so does what was just deleted.
-    emptied = run.facts.fallback is not None or manifest_of(run).deploy.rollout == "direct"
-    if world.now() - run.since < world.pace.freeing * (1 + emptied):
-        return Wait(world.pace.turn, f"it waits for quota: {why}")
+    facts, standstill = standing_still(run.facts, "quota", world.now())
+    if world.now() - standstill.since < world.pace.freeing:
+        return Wait(world.pace.turn, f"it waits for quota: {why}", facts)
     beside = former_deployments(run, world)
     if not beside or run.phase is not Phase.DEPLOYING:
         return Stop(end_of(run), f"there is not enough quota: {why}")
@@ -105,7 +106,9 @@ def _without_room(run: Run, world: World, lacking: list[str]) -> Outcome:
             "deploy.short_of_quota to direct to have it replaced, with an interruption",
         )
     note = f"rolled out direct, for want of quota: {why}"
-    facts = msgspec.structs.replace(run.facts, fallback=note, notes=[*run.facts.notes, note])
+    facts = msgspec.structs.replace(
+        run.facts, fallback=note, notes=[*run.facts.notes, note], standstill=None
+    )
     return Wait(world.pace.at_once, note, facts)
 
 
@@ -140,6 +143,7 @@ def _create(run: Run, world: World, size: str, lacking: list[str]) -> Outcome:
     facts = msgspec.structs.replace(
         facts,
         instance_type=size,
+        standstill=None,
         notes=list(dict.fromkeys([*facts.notes, *notes])),
     )
     return Wait(world.pace.rollout, f"deployment {name} is being made on {size}", facts)

@@ -319,6 +319,26 @@ def test_what_is_only_kept_makes_room():
     assert sim.run(second).phase is Phase.SUPERSEDED
 
 
+def test_quota_is_waited_for_from_when_the_endpoint_is_empty():
+    """Deleting takes long, and what was deleted gives its cores back a while later: that is no failure."""
+    sim = simulation()
+    old = served(sim)
+    sim.workspace.rollout_takes = timedelta(hours=2)  # a deletion then takes 24 minutes
+    new = drop(sim, manifest(2, rollout="direct"))
+    play(sim, minutes=22, until=Phase.DEPLOYING)
+    sim.workspace.cores_allowed = {SIZE: 0}
+    play(sim, minutes=60, until=Phase.ASLEEP)
+    sim.workspace.rollout_takes = timedelta(minutes=5)
+    play(sim, minutes=5)
+    assert sim.run(old).phase is Phase.ASLEEP
+    assert sim.run(new).phase is Phase.DEPLOYING
+    assert sim.run(new).facts.standstill.on == "quota"
+    sim.workspace.cores_allowed = {SIZE: 24}
+    play(sim, minutes=30)
+    assert sim.run(new).phase is Phase.SERVING
+    assert sim.run(new).facts.standstill is None
+
+
 # Direct -----------------------------------------------------------------------------------------
 
 
