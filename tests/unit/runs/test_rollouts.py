@@ -292,6 +292,39 @@ def test_no_quota_for_a_second_deployment_may_fall_back_to_direct():
     assert deployments(sim) == {name_of(sim, new)}
 
 
+@pytest.mark.parametrize("how", ["refused at once", "failed later"])
+def test_quota_that_only_azure_tells_falls_back_to_direct_too(how):
+    """Where the quota may not be read, the refusal is what tells; the manifest's wish is the same."""
+    sim = simulation()
+    old = served(sim)
+    said = "BadRequest: VmSize: Not enough quota available"
+    if how == "refused at once":
+        sim.workspace.refusals = [said]
+    else:
+        sim.workspace.deployment_fates, sim.workspace.errors = [Provisioning.FAILED], [said]
+    new = drop(sim, manifest(2, short_of_quota="direct"))
+    play(sim, minutes=90)
+    facts = sim.run(new).facts
+    assert sim.run(new).phase is Phase.SERVING
+    assert [failure.kind for failure in facts.failures] == ["deployment-quota"]
+    assert "rolled out direct, for want of quota" in facts.notes[-1]
+    assert sim.run(old).phase is Phase.SUPERSEDED
+    assert deployments(sim) == {name_of(sim, new)}
+
+
+def test_a_direct_rollout_tries_every_size_before_one_again():
+    """Quota may come back for the first, but another may have some at once."""
+    sim = simulation()
+    sim.limited(instance_types=(SIZE, BIG), attempts=4)
+    served(sim)
+    sim.workspace.refusals = ["Not enough quota available"] * 3
+    new = drop(sim, manifest(2, rollout="direct", instance_types=[BIG]))
+    play(sim, minutes=90)
+    assert sim.run(new).phase is Phase.SERVING
+    tried = [failure.size for failure in sim.run(new).facts.failures]
+    assert tried == [SIZE, BIG, SIZE]
+
+
 def test_the_next_size_is_taken_where_quota_is_short():
     """Sizes are tried in the manifest's order; the note says which was left out, and why."""
     sim = simulation()
