@@ -20,7 +20,7 @@ from shared.runs.phases import Phase
 from shared.runs.ports import Provisioning
 from shared.runs.smoke_test import smoke_test
 from shared.runs.standing_up import end_of, stand_up_deployment, with_logs
-from shared.runs.takeover import is_emptied, newer_rival, take_over
+from shared.runs.takeover import given_way, is_emptied, record_of, take_over
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def _stand_up_endpoint(run: Run, world: World) -> Outcome | None:
         return None
     with world.endpoints.hold(manifest_of(run).endpoint) as held:
         still_wanted(run, world)
-        if held.record is not None and (rival := newer_rival(held.record, run, world)):
-            return Stop(Phase.SUPERSEDED, f"the newer run {rival} has the endpoint")
+        if (gone := given_way(record_of(held), run, world)) is not None:
+            return gone
         held.confirm()
         if endpoint is None:
             world.workspace.create_endpoint(name, run.id)

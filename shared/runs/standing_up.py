@@ -20,7 +20,7 @@ from shared.runs.ports import DeploymentRequest, Provisioning
 from shared.runs.record import standing_still
 from shared.runs.rollout_facts import DeploymentFailure
 from shared.runs.room import empty_endpoint, end_keeping, former_deployments, shortage
-from shared.runs.takeover import newer_rival
+from shared.runs.takeover import given_way, record_of
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
@@ -148,8 +148,8 @@ def _create(run: Run, world: World, size: str, lacking: list[str]) -> Outcome:
     attempt = facts.failures[-1].attempt + 1 if facts.failures else 1
     with world.endpoints.hold(manifest.endpoint) as held:
         still_wanted(run, world)
-        if held.record is not None and (rival := newer_rival(held.record, run, world)):
-            return Stop(Phase.SUPERSEDED, f"the newer run {rival} has the endpoint")
+        if (gone := given_way(record_of(held), run, world)) is not None:
+            return gone
         held.confirm()
         try:
             world.workspace.create_deployment(
@@ -188,8 +188,8 @@ def _after_failure(run: Run, deployment: Deployment, world: World) -> Outcome:
         return _noted(run, world, said, attempt=deployment.attempt, size=size, logs=logs)
     with world.endpoints.hold(manifest_of(run).endpoint) as held:
         still_wanted(run, world)
-        if held.record is not None and (rival := newer_rival(held.record, run, world)):
-            return Stop(Phase.SUPERSEDED, f"the newer run {rival} has the endpoint")
+        if (gone := given_way(record_of(held), run, world)) is not None:
+            return gone
         held.confirm()
         world.workspace.delete_deployment(run.facts.endpoint or "", deployment.name)
     return Wait(world.pace.rollout, f"the failed deployment {deployment.name} is being deleted")
