@@ -64,6 +64,20 @@ def seen(sim: Simulation, before: str, after: str, **health: Seen) -> None:
     }
 
 
+@pytest.mark.parametrize(("startup", "end"), [("15m", Phase.FAILED), ("4h", Phase.SERVING)])
+def test_a_rollout_has_an_end_and_the_time_that_its_model_takes_to_load(startup, end):
+    """What the manifest grants for loading is not counted against it; what never comes up is let go of."""
+    sim = simulation()
+    sim.workspace.rollout_takes = timedelta(hours=3)
+    run = drop(sim, BASE | {"deploy": {"startup": startup}})
+    play(sim, minutes=60 * 8)
+    assert sim.run(run).phase is end
+    if end is Phase.FAILED:
+        assert "the rollout took longer than 135m" in sim.run(run).why
+        assert "log of" in (sim.run(run).facts.logs or "")
+        assert not deployments(sim)
+
+
 # The canary -------------------------------------------------------------------------------------
 
 
