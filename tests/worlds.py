@@ -351,7 +351,7 @@ class FakeJob:
     run: str
     until: datetime
     fate: JobState
-    worth_repeating: bool = False
+    machines_failed: bool = False
     cancelled: bool = False
     status: str = ""
     waits: bool = False
@@ -502,7 +502,7 @@ class SimulatedWorkspace:
     def _seen(self, name: str) -> Job:
         job = self.jobs[name]
         state = self._job_state(job)
-        error = "node lost" if job.worth_repeating else "bad data"
+        error = "node lost" if job.machines_failed else "bad data"
         status = job.status if state is JobState.ACTIVE and job.status else state
         return Job(name, state, status, error=error, code="UserError", waits=job.waits)
 

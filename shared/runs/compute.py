@@ -232,15 +232,21 @@ def ready(run: Run, manifest: Manifest, world: World) -> Outcome | None:
         case Provisioning.FAILED if cluster.run is None:
             return _unusable(run, f"the cluster {cluster.name} has failed: {cluster.error}")
         case Provisioning.FAILED:
-            still_wanted(run, world)
-            world.workspace.delete_cluster(cluster.name)
-            tried = run.facts.tried | {cluster.priority.value: cluster.error or "no reason given"}
-            facts = msgspec.structs.replace(run.facts, tried=tried)
-            why = f"the cluster {cluster.name} failed and is deleted: {cluster.error}"
-            return Wait(world.pace.rollout, why, facts)
+            return _cleared_away(run, cluster, world)
         case _:
             said = f"the cluster {cluster.name} is {cluster.provisioning}"
             return _patiently(run, world, "cluster", said, "cluster-failed")
+
+
+def _cleared_away(run: Run, cluster: Cluster, world: World) -> Wait:
+    """Delete a cluster that failed; first note why, or the same would be made again."""
+    why = f"the cluster {cluster.name} failed and is deleted: {cluster.error}"
+    if cluster.priority.value not in run.facts.tried:
+        tried = run.facts.tried | {cluster.priority.value: cluster.error or "no reason given"}
+        return Wait(world.pace.at_once, why, msgspec.structs.replace(run.facts, tried=tried))
+    still_wanted(run, world)
+    world.workspace.delete_cluster(cluster.name)
+    return Wait(world.pace.rollout, why)
 
 
 def _unusable(run: Run, said: str) -> Stop:
