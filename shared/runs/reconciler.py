@@ -119,7 +119,7 @@ def _step(run: Run, world: World) -> Outcome:
 
 
 def _changes_nothing(run: Run, outcome: Outcome, now: datetime) -> bool:
-    """Whether a hint was premature: what was waited for goes on, and its look is arranged.
+    """Whether a hint was premature: what was waited for goes on, and its look comes as soon as it is wanted now.
 
     Not so after a long step: it took that look's place in the record, and its mark has to be taken off.
     """
@@ -127,7 +127,9 @@ def _changes_nothing(run: Run, outcome: Outcome, now: datetime) -> bool:
         return False
     if outcome.delay is None:
         return not run.is_active and run.due_at is None
-    return run.due_at is not None and run.due_at > now and not run.failures
+    if run.due_at is None or run.failures:
+        return False
+    return now < run.due_at <= now + outcome.delay
 
 
 def _arrange_next_look(world: World, run: Run, *, hinted: bool) -> None:

@@ -16,6 +16,7 @@ from shared.runs.phases import Phase
 from shared.runs.ports import Provisioning
 from shared.runs.record import Wish
 from shared.runs.room import needed, shortage
+from shared.serving.retiring import retire_idle
 from tests.unit.runs.test_hard_cases import fail
 from tests.unit.runs.test_reconciler import GOOD, drop, play
 from tests.worlds import BIG, SIZE, Simulation
@@ -237,6 +238,23 @@ def test_the_old_deployment_is_kept_for_a_while_without_traffic():
     play(sim, minutes=60)
     assert sim.run(old).phase is Phase.SUPERSEDED
     assert deployments(sim) == {name_of(sim, new)}
+
+
+def test_an_endpoint_that_nobody_uses_keeps_no_old_deployment():
+    """However long it was to be kept: it bills, and would keep the endpoint awake."""
+    sim = simulation()
+    old = served(sim)
+    new = drop(sim, manifest(1, keep_old="7d"))
+    play(sim)
+    assert sim.run(new).phase is Phase.SERVING
+    assert len(deployments(sim)) == 2
+    for _ in range(2):
+        sim.clock.advance(timedelta(hours=2))
+        retire_idle(sim.world)
+        play(sim)
+    assert sim.run(old).phase is Phase.SUPERSEDED
+    assert sim.run(new).phase is Phase.ASLEEP
+    assert not deployments(sim)
 
 
 # Quota ------------------------------------------------------------------------------------------
