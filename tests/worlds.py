@@ -265,6 +265,7 @@ class MemoryPreparation:
     reports: Callable[[], set[str]] = set
     """Fingerprints of what jobs have prepared by now."""
     tokens: int = 4000
+    revision: str | None = None
 
     def problems(self, dataset: Any) -> list[Any]:
         del dataset
@@ -305,7 +306,9 @@ class MemoryPreparation:
 
     def _data(self) -> PreparedData:
         splits = {name: f"azureml://{name}" for name in ("train", "validation", "test")}
-        return PreparedData("f00d", splits, dict.fromkeys(splits, 20), 1, self.tokens)
+        return PreparedData(
+            "f00d", splits, dict.fromkeys(splits, 20), 1, self.tokens, self.revision
+        )
 
     def page(self, fingerprint: str) -> bytes:
         with self.faults.around("preparation.page"):
@@ -348,7 +351,7 @@ class FakeJob:
     run: str
     until: datetime
     fate: JobState
-    worth_repeating: bool = False
+    machines_failed: bool = False
     cancelled: bool = False
     status: str = ""
     waits: bool = False
@@ -499,7 +502,7 @@ class SimulatedWorkspace:
     def _seen(self, name: str) -> Job:
         job = self.jobs[name]
         state = self._job_state(job)
-        error = "node lost" if job.worth_repeating else "bad data"
+        error = "node lost" if job.machines_failed else "bad data"
         status = job.status if state is JobState.ACTIVE and job.status else state
         return Job(name, state, status, error=error, code="UserError", waits=job.waits)
 

@@ -268,6 +268,7 @@ def _told(prepared: Prepared) -> PreparedData:
         rows={split: found.rows for split, found in report.splits.items()},
         dropped=report.rows_dropped,
         tokens=report.splits["train"].trained_tokens,
+        revision=hub.commit_in(report.inputs["train"].sources[0]),
     )
 
 

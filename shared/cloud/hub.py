@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -26,6 +27,7 @@ BLOCK: Final = 1 << 20
 
 _ANY_LENGTH: Final = 1 << 40
 _SECONDS: Final = 20
+_IDENTITY: Final = re.compile(r"hub:[^@]+@([^/]+)/")
 
 
 class HubSource:
@@ -206,6 +208,16 @@ def commit_of(repository: str, revision: str, token: str = "") -> str:
         except HFValidationError as error:
             raise Missing(f"'{repository}' is no name of a hub dataset") from error
         return str(info.sha)
+
+
+def commit_in(source: str) -> str | None:
+    """The commit in the identity of a hub dataset's source; `None` for any other source.
+
+    >>> commit_in("hub:some/chats@c0ffee/train")
+    'c0ffee'
+    """
+    matched = _IDENTITY.match(source)
+    return matched[1] if matched else None
 
 
 def _splits(dataset: Dataset) -> Mapping[str, str]:

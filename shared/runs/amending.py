@@ -9,13 +9,13 @@ import msgspec
 from shared.errors import StaleRecord
 from shared.runs.phases import CANCELLABLE, RESTING, Phase
 from shared.runs.ports import Look
-from shared.runs.record import Ending, ended_early
+from shared.runs.record import Ending, Wish, ended_early
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shared.runs.ports import World
-    from shared.runs.record import Run, Wish
+    from shared.runs.record import Run
 
 MOST_RACES: Final = 8
 """How often to try again to change a record that others change too."""
@@ -50,18 +50,25 @@ def _amend(world: World, run_id: str, change: Callable[[Run], Run | None]) -> Ru
 def wish(world: World, run_id: str, wanted: Wish) -> Run:
     """Note what somebody wants of a run that rests; returns its record.
 
-    Nothing changes when the run does not rest or the same is wanted already.
+    Nothing changes when the run does not rest or the same is wanted already. One whose wake is being called off
+    rests soon: it is woken again then.
 
     Raises:
         Missing: There is no such run.
     """
 
     def change(run: Run) -> Run | None:
-        if run.phase not in RESTING or run.ending is not None or run.wish is wanted:
+        if not _heeds(run, wanted) or run.wish is wanted:
             return None
         return msgspec.structs.replace(run, wish=wanted, due_at=world.now())
 
     return _amend(world, run_id, change)
+
+
+def _heeds(run: Run, wanted: Wish) -> bool:
+    if run.phase is Phase.WAKING and run.ending is not None:
+        return wanted is Wish.WAKE
+    return run.phase in RESTING and run.ending is None
 
 
 def cancel(world: World, run_id: str, why: str) -> Run:

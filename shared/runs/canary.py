@@ -23,7 +23,7 @@ from shared.runs.phases import Phase
 from shared.runs.ports import Provisioning
 from shared.runs.rollout_facts import Stage
 from shared.runs.smoke_test import smoke_test
-from shared.runs.takeover import is_newer, is_on_its_way, newer_rival
+from shared.runs.takeover import given_way, is_newer, is_on_its_way, record_of
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
@@ -113,9 +113,9 @@ def _give(run: Run, world: World, share: int) -> Outcome | None:
     name = naming.deployment_name(run.id)
     with world.endpoints.hold(manifest_of(run).endpoint) as held:
         still_wanted(run, world)
-        record = held.record
-        if record is None or (rival := newer_rival(record, run, world)):
-            return Stop(Phase.SUPERSEDED, f"the newer run {rival} has the endpoint")
+        record = record_of(held)
+        if (gone := given_way(record, run, world)) is not None:
+            return gone
         if not _has_a_rival(record, run):
             return Wait(world.pace.at_once, "the endpoint has changed hands")
         assert record.live is not None

@@ -19,7 +19,7 @@ from shared.runs.machines import ClusterRequest, Priority
 from shared.runs.outcomes import Outcome, Stop, Wait
 from shared.runs.phases import Phase
 from shared.runs.ports import Provisioning
-from shared.runs.record import Standstill
+from shared.runs.record import standing_still
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -232,15 +232,21 @@ def ready(run: Run, manifest: Manifest, world: World) -> Outcome | None:
         case Provisioning.FAILED if cluster.run is None:
             return _unusable(run, f"the cluster {cluster.name} has failed: {cluster.error}")
         case Provisioning.FAILED:
-            still_wanted(run, world)
-            world.workspace.delete_cluster(cluster.name)
-            tried = run.facts.tried | {cluster.priority.value: cluster.error or "no reason given"}
-            facts = msgspec.structs.replace(run.facts, tried=tried)
-            why = f"the cluster {cluster.name} failed and is deleted: {cluster.error}"
-            return Wait(world.pace.rollout, why, facts)
+            return _cleared_away(run, cluster, world)
         case _:
             said = f"the cluster {cluster.name} is {cluster.provisioning}"
             return _patiently(run, world, "cluster", said, "cluster-failed")
+
+
+def _cleared_away(run: Run, cluster: Cluster, world: World) -> Wait:
+    """Delete a cluster that failed; first note why, or the same would be made again."""
+    why = f"the cluster {cluster.name} failed and is deleted: {cluster.error}"
+    if cluster.priority.value not in run.facts.tried:
+        tried = run.facts.tried | {cluster.priority.value: cluster.error or "no reason given"}
+        return Wait(world.pace.at_once, why, msgspec.structs.replace(run.facts, tried=tried))
+    still_wanted(run, world)
+    world.workspace.delete_cluster(cluster.name)
+    return Wait(world.pace.rollout, why)
 
 
 def _unusable(run: Run, said: str) -> Stop:
@@ -321,10 +327,7 @@ def _quota_in_use(
 
 def _patiently(run: Run, world: World, on: str, said: str, kind: str) -> Outcome:
     """Wait, and tell since when; give up after the longest time that a run may stand still."""
-    standstill = run.facts.standstill
-    if standstill is None or standstill.on != on:
-        standstill = Standstill(on, world.now())
-    facts = msgspec.structs.replace(run.facts, standstill=standstill)
+    facts, standstill = standing_still(run.facts, on, world.now())
     waited = world.now() - standstill.since
     if waited > world.pace.queued:
         facts = msgspec.structs.replace(facts, training_failure=kind)

@@ -24,6 +24,7 @@ class Remedy(StrEnum):
 
     AGAIN = "the same again"
     ELSEWHERE = "the next VM size"
+    ROOM = "the next VM size, or room made for it"
     NOTHING = "nothing"
 
 
@@ -56,6 +57,8 @@ class Kind:
 _DOES: Final = {
     Remedy.AGAIN: "makes it again, up to `DROPTUNE_MAX_ATTEMPTS` failures; then fails the run",
     Remedy.ELSEWHERE: "tries the next of `deploy.instance_types`; without one, fails the run",
+    Remedy.ROOM: "tries the next of `deploy.instance_types`; without one, has the old deployment go first "
+    "if `deploy.short_of_quota` allows it; else fails the run",
     Remedy.NOTHING: "fails the run",
 }
 
@@ -107,7 +110,7 @@ KINDS: Final[Sequence[Kind]] = (
         "OutOfQuota",
         r"not enough quota|quota.{0,60}(exceed|insufficient|not enough|reached)"
         r"|(exceed|insufficient|out of).{0,40}quota|SubscriptionQuotaExceeded",
-        Remedy.ELSEWHERE,
+        Remedy.ROOM,
         "Ask for quota of the family, name further sizes in `deploy.instance_types`, or set "
         "`deploy.short_of_quota` to `direct`.",
     ),

@@ -42,24 +42,28 @@ def let_go(run: Run, world: World) -> Outcome:
     assert run.ending is not None
     waiting: Outcome | None = None
     if run.phase is Phase.RECEIVED and run.facts.data_job is not None:
-        waiting = _of_job(
-            run.facts.data_job, run, world, appears=run.facts.data_submitted_at is None
-        )
+        begun = run.facts.data_submitted_at or run.ending.at
+        waiting = _of_job(run.facts.data_job, begun, world)
     elif run.phase in _MAY_TRAIN:
-        name = naming.job_name(run.id, run.facts.attempt)
-        waiting = _of_job(name, run, world, appears=run.phase is Phase.PREPARED)
+        begun = run.since if run.phase is Phase.TRAINING else run.ending.at
+        waiting = _of_job(naming.job_name(run.id, run.facts.attempt), begun, world)
     elif run.phase in _MAY_STAND:
         waiting = _of_the_deployment(run, world)
     return waiting or Stop(run.ending.phase, run.ending.why)
 
 
-def _of_job(name: str, run: Run, world: World, *, appears: bool) -> Outcome | None:
-    """Cancel the job. One that is not there may still appear, while somebody is about to submit it."""
+def _of_job(name: str, begun: datetime, world: World) -> Outcome | None:
+    """Cancel the job.
+
+    Args:
+        name: The job's.
+        begun: When it was submitted; where that is not known, the last time at which somebody may have been
+            about to. One that is not there may still show for a while after.
+        world: Is asked for the job.
+    """
     job = world.workspace.job(name)
-    if job is None and appears:
-        assert run.ending is not None
-        if world.now() - run.ending.at < world.pace.appearing:
-            return Wait(world.pace.rollout, f"a submission of job {name} may still be under way")
+    if job is None and world.now() - begun < world.pace.appearing:
+        return Wait(world.pace.rollout, f"job {name} may still show: it was submitted just now")
     if job is None or job.state is not JobState.ACTIVE:
         return None
     world.workspace.cancel_job(name)
@@ -67,8 +71,9 @@ def _of_job(name: str, run: Run, world: World, *, appears: bool) -> Outcome | No
 
 
 def _of_the_deployment(run: Run, world: World) -> Outcome | None:
-    endpoint = world.workspace.endpoint(run.facts.endpoint or "")
     with world.endpoints.hold(manifest_of(run).endpoint) as held:
+        # Only now: who held it a moment ago may have made the endpoint.
+        endpoint = world.workspace.endpoint(run.facts.endpoint or "")
         record = held.record
         holds_traffic = (
             record is not None and record.owner == run.id and record.rest is Rest.SERVING

@@ -103,7 +103,8 @@ class Pace:
         preparing: Longest time a job may take to prepare data before its run is given up.
         queued: Longest time a run may wait for quota, or its job for machines.
         unresponsive: Longest time a job may not respond before it is cancelled.
-        rolling_out: Longest time a rollout or a wake may take.
+        rolling_out: Longest time a rollout or a wake may take, on top of what the manifest gives each attempt to
+            load its model, and its canary to bake.
         freeing: How long quota that is in use is waited for before a deployment is refused for want of it.
     """
 

@@ -56,6 +56,7 @@ def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
         size=checked.size,
         gpus=checked.gpus,
         fingerprint=prepared.fingerprint,
+        revision=prepared.revision,
         splits=dict(prepared.splits),
         rows=dict(prepared.rows),
         dropped=prepared.dropped,

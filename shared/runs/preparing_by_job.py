@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.durations import spell
-from shared.errors import Unavailable
+from shared.errors import Refused, Unavailable
 from shared.runs import naming
-from shared.runs.failures import FAILURES, of_job
+from shared.runs.failures import FAILURES, of_job, sentence
 from shared.runs.fencing import still_wanted
 from shared.runs.outcomes import Outcome, Stop, Wait
 from shared.runs.phases import Phase
@@ -90,7 +90,10 @@ def _submitted(run: Run, manifest: Manifest, max_seq_length: int | None, world: 
         at_most=world.pace.preparing,
     )
     still_wanted(run, world)
-    job = world.workspace.submit_data_job(request)
+    try:
+        job = world.workspace.submit_data_job(request)
+    except Refused as error:
+        return _failed(run, "job-refused", str(error))
     facts = msgspec.structs.replace(
         run.facts,
         data_job_url=job.url,
@@ -117,12 +120,18 @@ def _watched(
             return Stop(Phase.FAILED, f"job {name} took longer than {spell(world.pace.preparing)}")
         return Wait(world.pace.job, f"job {name} prepares the data: {job.status}")
     if job.state is JobState.CANCELLED:
-        return Stop(Phase.CANCELLED, f"job {name} was cancelled in Azure ML")
+        facts = msgspec.structs.replace(run.facts, training_failure="job-cancelled")
+        return Stop(Phase.CANCELLED, f"job {name} was cancelled in Azure ML", facts=facts)
     found = world.preparation.finished(fingerprint, name)
     if found is not None:
         return found
     changed = world.preparation.fingerprint(manifest.dataset, max_seq_length) != fingerprint
     return _again(run, job, world, changed=changed)
+
+
+def _failed(run: Run, kind: str, said: str) -> Stop:
+    facts = msgspec.structs.replace(run.facts, training_failure=kind)
+    return Stop(Phase.FAILED, sentence(kind, said), facts=facts)
 
 
 def _again(run: Run, job: Job, world: World, *, changed: bool) -> Outcome:
@@ -133,9 +142,10 @@ def _again(run: Run, job: Job, world: World, *, changed: bool) -> Outcome:
         said = f"job {job.name} completed and left no report"
     else:
         said = f"job {job.name} failed: {job.error or 'Azure ML gave no reason'}"
-    passing = FAILURES[of_job(job.code, job.error or "")].again
-    if not (changed or passing) or run.facts.data_attempt >= world.limits.attempts:
-        return Stop(Phase.FAILED, said)
+    kind = of_job(job.code, job.error or "")
+    passing = changed or FAILURES[kind].again
+    if not passing or run.facts.data_attempt >= world.limits.attempts:
+        return _failed(run, kind, said)
     facts = msgspec.structs.replace(
         run.facts,
         data_attempt=run.facts.data_attempt + 1,

@@ -84,7 +84,7 @@ def _advance(world: World, run: Run, etag: str, *, hinted: bool) -> Run:
             run, etag, outcome = _take_long_step(world, run, etag)
         else:
             outcome = _attempt(run, world, partial(_step, run, world))
-        if hinted and _changes_nothing(run, outcome, now):
+        if hinted and run.busy is None and _changes_nothing(run, outcome, now):
             break
         changed, etag = _save(world, run, outcome, etag)
         _log(run, changed)
@@ -119,12 +119,17 @@ def _step(run: Run, world: World) -> Outcome:
 
 
 def _changes_nothing(run: Run, outcome: Outcome, now: datetime) -> bool:
-    """Whether a hint was premature: what was waited for goes on, and its look is arranged."""
+    """Whether a hint was premature: what was waited for goes on, and its look comes as soon as it is wanted now.
+
+    Not so after a long step: it took that look's place in the record, and its mark has to be taken off.
+    """
     if not isinstance(outcome, Wait) or outcome.facts is not None:
         return False
     if outcome.delay is None:
         return not run.is_active and run.due_at is None
-    return run.due_at is not None and run.due_at > now and not run.failures
+    if run.due_at is None or run.failures:
+        return False
+    return now < run.due_at <= now + outcome.delay
 
 
 def _arrange_next_look(world: World, run: Run, *, hinted: bool) -> None:

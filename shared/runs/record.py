@@ -94,6 +94,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         data_fingerprint: What it prepares.
         data_submitted_at: When it was submitted.
         fingerprint: Names the prepared data.
+        revision: The commit of the hub dataset that they were made of; `None` for files.
         splits: Address of each prepared file: `train`, `validation`, `test`.
         rows: Number of rows in each split.
         dropped: Number of rows that were refused.
@@ -137,6 +138,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     data_fingerprint: str | None = None
     data_submitted_at: datetime | None = None
     fingerprint: str | None = None
+    revision: str | None = None
     splits: dict[str, str] = {}
     rows: dict[str, int] = {}
     dropped: int = 0
@@ -161,6 +163,15 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     scoring_uri: str | None = None
     answers: list[Answer] = []
     logs: str | None = None
+
+
+def standing_still(facts: Facts, on: str, now: datetime) -> tuple[Facts, Standstill]:
+    """`facts` of a run that waits for `on`, and since when it does; an unbroken wait goes on."""
+    standstill = facts.standstill
+    if standstill is not None and standstill.on == on:
+        return facts, standstill
+    standstill = Standstill(on, now)
+    return msgspec.structs.replace(facts, standstill=standstill), standstill
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -254,7 +265,7 @@ class IllegalTransitionError(AssertionError):
 
 
 def moved(run: Run, phase: Phase, why: str, now: datetime) -> Run:
-    """`run` in `phase`, with a line in its timeline and its counters of failure reset.
+    """`run` in `phase`, with a line in its timeline and its counters of failure reset; what it waited for is past.
 
     Raises:
         IllegalTransitionError: `phase` does not follow from the run's phase.
@@ -271,6 +282,7 @@ def moved(run: Run, phase: Phase, why: str, now: datetime) -> Run:
         failing_since=None,
         bugs=0,
         ending=None,
+        facts=msgspec.structs.replace(run.facts, standstill=None),
         wish=run.wish if run.wish is Wish.WAKE and phase is Phase.ASLEEP else None,
         timeline=[*run.timeline, Entry(at=now, origin=run.phase, to=phase, why=why)],
     )

@@ -14,6 +14,7 @@ from shared.runs import naming
 from shared.runs.outcomes import Advance, Outcome
 from shared.runs.phases import Phase
 from shared.runs.ports import ModelRequest
+from shared.runs.submission import foundation_of
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def register(run: Run, world: World) -> Facts:
                 version=version,
                 job=facts.job or "",
                 run=run.id,
-                description=f"{manifest.model.name} fine-tuned on {run.manifest} by Droptune",
+                description=f"{foundation_of(run, manifest)} fine-tuned on {run.manifest} by Droptune",
                 tags=tags(run),
                 lineage=lineage(run),
             )
@@ -69,7 +70,7 @@ def tags(run: Run) -> dict[str, str]:
     found = {
         GATE_TAG: facts.gate or PASSED,
         "manifest": run.manifest,
-        "foundation_model": manifest.model.name,
+        "foundation_model": foundation_of(run, manifest),
         "dataset": manifest.dataset.hub or "files",
     }
     return {name: value[:LONGEST_VALUE] for name, value in found.items()}
@@ -85,6 +86,7 @@ def lineage(run: Run) -> dict[str, str]:
         "droptune_component": facts.component or "",
         "droptune_foundation_model": facts.foundation_model or "",
         "droptune_fingerprint": facts.fingerprint or "",
+        "droptune_revision": facts.revision or "",
         "droptune_dataset": _json(manifest.dataset.model_dump(mode="json", exclude_none=True)),
         "droptune_rows": _json(facts.rows),
         "droptune_tokens": _json(facts.trained_tokens),
@@ -92,7 +94,7 @@ def lineage(run: Run) -> dict[str, str]:
         "droptune_metrics": _json(facts.metrics),
         "droptune_verdict": "; ".join(facts.verdict),
     }
-    pieces = [piece for name, value in whole.items() for piece in cut(name, value)]
+    pieces = [piece for name, value in whole.items() if value for piece in cut(name, value)]
     return dict(pieces[:MOST_PROPERTIES])
 
 

@@ -19,8 +19,8 @@ from shared.runs.outcomes import Advance, Outcome, Stop, Wait
 from shared.runs.phases import Phase
 from shared.runs.ports import Provisioning
 from shared.runs.smoke_test import smoke_test
-from shared.runs.standing_up import end_of, stand_up_deployment, with_logs
-from shared.runs.takeover import is_emptied, newer_rival, take_over
+from shared.runs.standing_up import end_of, failures_now, stand_up_deployment, with_logs
+from shared.runs.takeover import given_way, is_emptied, record_of, take_over
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
@@ -74,12 +74,14 @@ def waking(run: Run, world: World) -> Outcome:
 
 
 def _too_late(run: Run, world: World) -> Outcome | None:
-    allowed = world.pace.rolling_out
+    deploy = manifest_of(run).deploy
+    allowed = world.pace.rolling_out + deploy.startup * (1 + len(failures_now(run)))
     if run.facts.shares:
-        allowed += canary.time_for(manifest_of(run).deploy.canary)
+        allowed += canary.time_for(deploy.canary)
     if world.now() - run.since <= allowed:
         return None
-    return Stop(end_of(run), f"the rollout took longer than {spell(allowed)}: {run.why}")
+    why = f"the rollout took longer than {spell(allowed)}: {run.why}"
+    return Stop(end_of(run), why, facts=with_logs(run, world) if run.facts.deployment else None)
 
 
 def _stand_up(run: Run, world: World) -> Outcome | None:
@@ -97,8 +99,8 @@ def _stand_up_endpoint(run: Run, world: World) -> Outcome | None:
         return None
     with world.endpoints.hold(manifest_of(run).endpoint) as held:
         still_wanted(run, world)
-        if held.record is not None and (rival := newer_rival(held.record, run, world)):
-            return Stop(Phase.SUPERSEDED, f"the newer run {rival} has the endpoint")
+        if (gone := given_way(record_of(held), run, world)) is not None:
+            return gone
         held.confirm()
         if endpoint is None:
             world.workspace.create_endpoint(name, run.id)

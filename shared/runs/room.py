@@ -18,9 +18,8 @@ from shared.runs import naming
 from shared.runs.endpoints import Rest
 from shared.runs.fencing import still_wanted
 from shared.runs.machines import Priority
-from shared.runs.outcomes import Outcome, Stop, Wait
-from shared.runs.phases import Phase
-from shared.runs.takeover import is_on_its_way, newer_rival, tell
+from shared.runs.outcomes import Outcome, Wait
+from shared.runs.takeover import given_way, is_on_its_way, record_of, tell
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
@@ -79,9 +78,9 @@ def empty_endpoint(run: Run, world: World) -> Outcome | None:
         return None
     with world.endpoints.hold(manifest_of(run).endpoint) as held:
         still_wanted(run, world)
-        record = held.record
-        if record is None or (rival := newer_rival(record, run, world)):
-            return Stop(Phase.SUPERSEDED, f"the newer run {rival} has the endpoint")
+        record = record_of(held)
+        if (gone := given_way(record, run, world)) is not None:
+            return gone
         if record.emptied_for != run.id or record.rest is Rest.SERVING:
             asleep = record.silent(Rest.ASLEEP, world.now()) if record.owner else record
             record = msgspec.structs.replace(asleep, emptied_for=run.id, keep_until=None)

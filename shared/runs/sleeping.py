@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from shared.durations import spell
 from shared.runs import naming
 from shared.runs.endpoints import Rest
@@ -74,7 +76,7 @@ def _fall_asleep(run: Run, manifest: Manifest, world: World) -> Outcome:
         if record is None or record.owner != run.id:
             return _superseded(record)
         if record.rest is not Rest.ASLEEP:
-            kept_awake = _why_awake(run, manifest, world)
+            kept_awake = _why_awake(run, manifest, record, world, held)
             if kept_awake is not None:
                 return Wait(None, kept_awake)
             held.save(record.silent(Rest.ASLEEP, world.now()))
@@ -90,14 +92,22 @@ def _fall_asleep(run: Run, manifest: Manifest, world: World) -> Outcome:
     return Advance(Phase.ASLEEP, f"nobody used it for {spell(manifest.idle.after)}", run.facts)
 
 
-def _why_awake(run: Run, manifest: Manifest, world: World) -> str | None:
+def _why_awake(
+    run: Run, manifest: Manifest, record: EndpointRecord, world: World, held: HeldEndpoint
+) -> str | None:
     """A reason not to sleep that was not there, or not known, when sleep was asked for."""
+    used = last_use(run, manifest, world, world.now() - manifest.idle.after)
+    if used is not None:
+        return f"it stays awake: it was used at {used:%H:%M:%S}"
     others = [
         deployment
         for deployment in world.workspace.deployments(run.facts.endpoint or "")
         if deployment.name != naming.deployment_name(run.id)
         and deployment.provisioning is not Provisioning.DELETING
     ]
+    if others and record.keep_until is not None:
+        # Kept in case that the new one disappoints; where nobody asks, all that it does is bill.
+        held.save(msgspec.structs.replace(record, keep_until=None))
     for other in others:  # its run may have been forgotten; it is told to look
         if other.run is not None:
             world.runs.mark_active(other.run)
@@ -105,8 +115,7 @@ def _why_awake(run: Run, manifest: Manifest, world: World) -> str | None:
     if others:
         names = ", ".join(other.name for other in others)
         return f"it stays awake: {names} is on the endpoint too"
-    used = last_use(run, manifest, world, world.now() - manifest.idle.after)
-    return None if used is None else f"it stays awake: it was used at {used:%H:%M:%S}"
+    return None
 
 
 def _delete(

@@ -17,9 +17,10 @@ from shared.runs.fencing import still_wanted
 from shared.runs.outcomes import Outcome, Stop, Wait
 from shared.runs.phases import Phase
 from shared.runs.ports import DeploymentRequest, Provisioning
+from shared.runs.record import standing_still
 from shared.runs.rollout_facts import DeploymentFailure
 from shared.runs.room import empty_endpoint, end_keeping, former_deployments, shortage
-from shared.runs.takeover import newer_rival
+from shared.runs.takeover import given_way, record_of
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
@@ -59,19 +60,54 @@ def failures_now(run: Run) -> list[DeploymentFailure]:
 
 
 def sizes_left(run: Run) -> list[str]:
-    """VM sizes still worth trying, in the manifest's order: all that have not failed for their own sake."""
-    spent = {
+    """VM sizes still worth trying, in the manifest's order: all that have not failed for their own sake.
+
+    Where the endpoint is emptied first, those that failed for want of quota are worth trying once more.
+    """
+    lacking = _failed_sizes(run, Remedy.ROOM)
+    useless = _failed_sizes(run, Remedy.ELSEWHERE)
+    useful = [size for size in manifest_of(run).deploy.sizes if size.lower() not in useless]
+    untried = [size for size in useful if size.lower() not in lacking]
+    return untried or (useful if _goes_direct(run) else [])
+
+
+def _failed_sizes(run: Run, remedy: Remedy) -> set[str]:
+    """VM sizes, in lower case, that failed in a way that has this remedy."""
+    return {
         failure.size.lower()
         for failure in failures_now(run)
-        if named(failure.kind).remedy is Remedy.ELSEWHERE
+        if named(failure.kind).remedy is remedy
     }
-    return [size for size in manifest_of(run).deploy.sizes if size.lower() not in spent]
+
+
+def _goes_direct(run: Run) -> bool:
+    """Whether the endpoint is emptied before the deployment is made."""
+    return manifest_of(run).deploy.rollout == "direct" or run.facts.fallback is not None
+
+
+def _may_go_direct(run: Run, world: World) -> bool:
+    """Whether what is on the endpoint may yet be emptied for want of quota."""
+    allowed = manifest_of(run).deploy.short_of_quota == "direct"
+    return allowed and not _goes_direct(run) and bool(_beside(run, world))
+
+
+def _beside(run: Run, world: World) -> list[Deployment]:
+    """What is on the endpoint while the deployment is made for the first time."""
+    return former_deployments(run, world) if run.phase is Phase.DEPLOYING else []
+
+
+def _gone_direct(run: Run, why: str, world: World) -> Outcome:
+    note = f"rolled out direct, for want of quota: {why}"
+    facts = msgspec.structs.replace(
+        run.facts, fallback=note, notes=[*run.facts.notes, note], standstill=None
+    )
+    return Wait(world.pace.at_once, note, facts)
 
 
 def _make(run: Run, world: World) -> Outcome:
     """Begin to make the deployment, where there is room for it."""
     deploy = manifest_of(run).deploy
-    if deploy.rollout == "direct" or run.facts.fallback is not None:
+    if _goes_direct(run):
         waiting = empty_endpoint(run, world) if run.phase is Phase.DEPLOYING else None
         if waiting is not None:
             return waiting
@@ -91,22 +127,19 @@ def _without_room(run: Run, world: World, lacking: list[str]) -> Outcome:
         return waiting
     why = "; ".join(lacking)
     # What trained gives its nodes back some minutes later, and so does what was just deleted.
-    emptied = run.facts.fallback is not None or manifest_of(run).deploy.rollout == "direct"
-    if world.now() - run.since < world.pace.freeing * (1 + emptied):
-        return Wait(world.pace.turn, f"it waits for quota: {why}")
-    beside = former_deployments(run, world)
-    if not beside or run.phase is not Phase.DEPLOYING:
+    facts, standstill = standing_still(run.facts, "quota", world.now())
+    if world.now() - standstill.since < world.pace.freeing:
+        return Wait(world.pace.turn, f"it waits for quota: {why}", facts)
+    if _may_go_direct(run, world):
+        return _gone_direct(run, why, world)
+    beside = ", ".join(deployment.name for deployment in _beside(run, world))
+    if not beside or _goes_direct(run):
         return Stop(end_of(run), f"there is not enough quota: {why}")
-    if manifest_of(run).deploy.short_of_quota == "refuse":
-        names = ", ".join(deployment.name for deployment in beside)
-        return Stop(
-            end_of(run),
-            f"there is not enough quota for a second deployment beside {names}: {why}; set "
-            "deploy.short_of_quota to direct to have it replaced, with an interruption",
-        )
-    note = f"rolled out direct, for want of quota: {why}"
-    facts = msgspec.structs.replace(run.facts, fallback=note, notes=[*run.facts.notes, note])
-    return Wait(world.pace.at_once, note, facts)
+    return Stop(
+        end_of(run),
+        f"there is not enough quota for a second deployment beside {beside}: {why}; set "
+        "deploy.short_of_quota to direct to have it replaced, with an interruption",
+    )
 
 
 def _create(run: Run, world: World, size: str, lacking: list[str]) -> Outcome:
@@ -115,8 +148,8 @@ def _create(run: Run, world: World, size: str, lacking: list[str]) -> Outcome:
     attempt = facts.failures[-1].attempt + 1 if facts.failures else 1
     with world.endpoints.hold(manifest.endpoint) as held:
         still_wanted(run, world)
-        if held.record is not None and (rival := newer_rival(held.record, run, world)):
-            return Stop(Phase.SUPERSEDED, f"the newer run {rival} has the endpoint")
+        if (gone := given_way(record_of(held), run, world)) is not None:
+            return gone
         held.confirm()
         try:
             world.workspace.create_deployment(
@@ -140,6 +173,7 @@ def _create(run: Run, world: World, size: str, lacking: list[str]) -> Outcome:
     facts = msgspec.structs.replace(
         facts,
         instance_type=size,
+        standstill=None,
         notes=list(dict.fromkeys([*facts.notes, *notes])),
     )
     return Wait(world.pace.rollout, f"deployment {name} is being made on {size}", facts)
@@ -154,8 +188,8 @@ def _after_failure(run: Run, deployment: Deployment, world: World) -> Outcome:
         return _noted(run, world, said, attempt=deployment.attempt, size=size, logs=logs)
     with world.endpoints.hold(manifest_of(run).endpoint) as held:
         still_wanted(run, world)
-        if held.record is not None and (rival := newer_rival(held.record, run, world)):
-            return Stop(Phase.SUPERSEDED, f"the newer run {rival} has the endpoint")
+        if (gone := given_way(record_of(held), run, world)) is not None:
+            return gone
         held.confirm()
         world.workspace.delete_deployment(run.facts.endpoint or "", deployment.name)
     return Wait(world.pace.rollout, f"the failed deployment {deployment.name} is being deleted")
@@ -177,10 +211,15 @@ def _noted(
     why = f"deployment {naming.deployment_name(run.id)} failed ({kind.name}) on {size}: {said}"
     most = world.limits.attempts + len(manifest_of(run).deploy.instance_types)
     spent = len(failures_now(changed)) >= min(most, MOST_KEPT)
-    if kind.remedy is Remedy.NOTHING or spent or not sizes_left(changed):
+    if kind.remedy is Remedy.NOTHING or spent:
         return Stop(end_of(run), f"{why}. {kind.mend}", facts=facts)
-    pause = world.pace.turn if kind.remedy is Remedy.AGAIN else world.pace.at_once
-    return Wait(pause, f"{why}; {kind.remedy} follows", facts)
+    if not sizes_left(changed) and kind.remedy is Remedy.ROOM and _may_go_direct(run, world):
+        return _gone_direct(changed, said, world)
+    if not sizes_left(changed):
+        return Stop(end_of(run), f"{why}. {kind.mend}", facts=facts)
+    if kind.remedy is Remedy.AGAIN or sizes_left(changed)[0].lower() == size.lower():
+        return Wait(world.pace.turn, f"{why}; {Remedy.AGAIN} follows", facts)
+    return Wait(world.pace.at_once, f"{why}; {Remedy.ELSEWHERE} follows", facts)
 
 
 def log_tail(run: Run, world: World, deployment: str) -> str:

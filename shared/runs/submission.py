@@ -26,11 +26,12 @@ def job_request(run: Run, manifest: Manifest, world: World) -> JobRequest:
         found = world.workspace.vm_size(size)
         gpus = found.gpus if found else 1
     effective = parameters.effective_values(given, component.inputs)
-    model = naming.asset_name(facts.foundation_model or "") or manifest.model.name
     dataset = (manifest.dataset.hub or manifest.name).rpartition("/")[2]
     return JobRequest(
         name=naming.job_name(run.id, facts.attempt),
-        display_name=display_name(model, dataset, effective, gpus * manifest.compute.max_nodes),
+        display_name=display_name(
+            foundation_of(run, manifest), dataset, effective, gpus * manifest.compute.max_nodes
+        ),
         experiment=f"droptune-{naming.slug(manifest.name)}",
         run=run.id,
         foundation_model=facts.foundation_model or "",
@@ -43,6 +44,11 @@ def job_request(run: Run, manifest: Manifest, world: World) -> JobRequest:
         gpus=max(gpus, 1),
         lineage=lineage(run),
     )
+
+
+def foundation_of(run: Run, manifest: Manifest) -> str:
+    """The name of the model that is tuned; not the manifest's where another stands in for it."""
+    return naming.asset_name(run.facts.foundation_model or "") or manifest.model.name
 
 
 def _merged_late(

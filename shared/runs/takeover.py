@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.errors import Permanent
+from shared.errors import Missing, Permanent
 from shared.runs import naming
 from shared.runs.endpoints import Rest
 from shared.runs.fencing import still_wanted
@@ -20,7 +20,7 @@ from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
     from shared.runs.endpoints import EndpointRecord
-    from shared.runs.ports import World
+    from shared.runs.ports import HeldEndpoint, World
     from shared.runs.record import Facts, Run
 
 
@@ -29,9 +29,9 @@ def take_over(run: Run, world: World, facts: Facts, why: str) -> Outcome:
     deployment, manifest = naming.deployment_name(run.id), manifest_of(run)
     with world.endpoints.hold(manifest.endpoint) as held:
         still_wanted(run, world)
-        record = held.record
-        if record is None or (rival := newer_rival(record, run, world)):
-            return Stop(Phase.SUPERSEDED, f"the newer run {rival} has the endpoint")
+        record = record_of(held)
+        if (gone := given_way(record, run, world)) is not None:
+            return gone
         endpoint = world.workspace.endpoint(facts.endpoint or "")
         if endpoint is None or endpoint.provisioning is not Provisioning.SUCCEEDED:
             return Wait(world.pace.rollout, "the endpoint is changing", facts)
@@ -60,7 +60,28 @@ def take_over(run: Run, world: World, facts: Facts, why: str) -> Outcome:
     return Advance(Phase.SERVING, f"{why}; {deployment} has the traffic", facts)
 
 
-def newer_rival(record: EndpointRecord, run: Run, world: World) -> str | None:
+def record_of(held: HeldEndpoint) -> EndpointRecord:
+    """The record of an endpoint that a run has claimed.
+
+    Raises:
+        Missing: Somebody removed it.
+    """
+    if held.record is None:
+        raise Missing("the endpoint's record is gone: drop the manifest again to claim it anew")
+    return held.record
+
+
+def given_way(record: EndpointRecord, run: Run, world: World) -> Stop | None:
+    """The end of a run whose endpoint a newer one has, or empties for itself; `None` otherwise."""
+    rival = _newer_rival(record, run, world)
+    return (
+        None
+        if rival is None
+        else Stop(Phase.SUPERSEDED, f"the newer run {rival} has the endpoint")
+    )
+
+
+def _newer_rival(record: EndpointRecord, run: Run, world: World) -> str | None:
     """The run that goes before this one: an owner, or one that the endpoint is emptied for, dropped later."""
     if record.owner is not None and is_newer(record.owner, run, world):
         return record.owner

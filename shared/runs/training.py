@@ -15,12 +15,12 @@ from shared.runs.manifest import Manifest
 from shared.runs.outcomes import Advance, Outcome, Stop, Wait
 from shared.runs.phases import Phase
 from shared.runs.ports import JobState
-from shared.runs.record import Standstill
+from shared.runs.record import standing_still
 from shared.runs.submission import job_request
 
 if TYPE_CHECKING:
     from shared.runs.ports import Job, World
-    from shared.runs.record import Run
+    from shared.runs.record import Facts, Run
 
 _WAITING: Final = frozenset(
     {"notstarted", "starting", "provisioning", "preparing", "queued", "paused", "unknown"}
@@ -57,9 +57,7 @@ def prepared(run: Run, world: World) -> Outcome:
         except Refused as error:
             facts = msgspec.structs.replace(run.facts, training_failure="job-refused")
             return Stop(Phase.FAILED, sentence("job-refused", str(error)), facts=facts)
-    facts = msgspec.structs.replace(
-        run.facts, job=name, job_url=job.url, submitted_at=world.now(), standstill=None
-    )
+    facts = msgspec.structs.replace(run.facts, job=name, job_url=job.url, submitted_at=world.now())
     return Advance(Phase.TRAINING, f"job {name} is submitted", facts)
 
 
@@ -92,7 +90,7 @@ def training(run: Run, world: World) -> Outcome:
         raise Unavailable(f"job {name} does not show in the workspace any more")
     match job.state:
         case JobState.COMPLETED:
-            facts = msgspec.structs.replace(run.facts, standstill=None, training_failure=None)
+            facts = msgspec.structs.replace(run.facts, training_failure=None)
             return Advance(Phase.TRAINED, f"job {name} completed", facts)
         case JobState.CANCELLED if run.facts.abandoned == name:
             said = f"job {name} did not respond and was cancelled"
@@ -118,21 +116,27 @@ def _under_way(run: Run, job: Job, world: World) -> Outcome:
         if run.facts.standstill is not None:
             changed = msgspec.structs.replace(run.facts, standstill=None)
         return Wait(world.pace.job, f"job {job.name} is {job.status}", changed)
-    standstill = run.facts.standstill
-    if standstill is None or standstill.on != standing:
-        standstill = Standstill(standing, world.now())
-    facts = msgspec.structs.replace(run.facts, standstill=standstill)
+    facts, standstill = standing_still(run.facts, standing, world.now())
     waited = world.now() - standstill.since
     if standing == _SILENCE and (waited > world.pace.unresponsive):
-        world.workspace.cancel_job(job.name)
-        facts = msgspec.structs.replace(facts, abandoned=job.name)
-        said = f"job {job.name} has not responded for {spell(world.pace.unresponsive)} and is cancelled"
-        return Wait(world.pace.job, said, None if facts == run.facts else facts)
+        return _abandoned(run, job, facts, world)
     if standing == _MACHINES and waited > world.pace.queued:
         said = f"job {job.name} is {job.status} and has had no machines for {spell(world.pace.queued)}"
         return _given_up(run, "job-stuck-queued", said)
     said = f"job {job.name} is {job.status}: no {standing} since {standstill.since:%Y-%m-%d %H:%M} UTC"
     return Wait(world.pace.job, said, None if facts == run.facts else facts)
+
+
+def _abandoned(run: Run, job: Job, facts: Facts, world: World) -> Wait:
+    """Cancel a job that does not respond; first note it, or it would pass for one that a person cancelled."""
+    said = (
+        f"job {job.name} has not responded for {spell(world.pace.unresponsive)} and is cancelled"
+    )
+    if run.facts.abandoned != job.name:
+        facts = msgspec.structs.replace(facts, abandoned=job.name)
+        return Wait(world.pace.at_once, said, facts)
+    world.workspace.cancel_job(job.name)
+    return Wait(world.pace.job, said)
 
 
 def _standing_still(job: Job) -> str | None:
@@ -157,7 +161,6 @@ def _failed(run: Run, kind: str, said: str, world: World) -> Outcome:
         run.facts,
         attempt=run.facts.attempt + 1,
         job=None,
-        standstill=None,
         training_failure=kind,
         notes=[*run.facts.notes, f"attempt {run.facts.attempt}: {said}"],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from whole_runs import BIG, FAMILY, GPU, Droptune
 
+from shared.runs.deployment_failures import KINDS, UNKNOWN
 from shared.runs.phases import Phase
 
 QUOTA = (
@@ -67,8 +68,29 @@ FAILURES = {
         "An internal server error occurred.",
         Phase.SERVING,
     ),
+    "deployment-endpoint-quota": (
+        "InferencingClientCallFailed",
+        "Endpoint Quota reached: 300/300 endpoints of the subscription are in use.",
+        Phase.FAILED,
+    ),
+    "deployment-vm-size": (
+        "BadArgument",
+        "The VM size Standard_NC24ads_A100_v4 is not supported in this region.",
+        Phase.FAILED,
+    ),
+    "deployment-denied": (
+        "AuthorizationFailed",
+        "The endpoint's identity does not have authorization to pull from the registry of images.",
+        Phase.FAILED,
+    ),
+    "deployment-not-found": ("ResourceNotFound", "A part of it is gone.", Phase.FAILED),
     "deployment-unknown": ("SomethingNew", "Nobody has seen this before.", Phase.FAILED),
 }
+
+
+def test_every_kind_of_failure_is_made_to_happen() -> None:
+    """A model that is too large shows in the log alone, and has a test of its own."""
+    assert {*FAILURES, "deployment-out-of-memory"} == {kind.name for kind in (*KINDS, UNKNOWN)}
 
 
 @pytest.mark.parametrize("kind", sorted(FAILURES))

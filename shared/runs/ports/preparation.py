@@ -26,6 +26,7 @@ class PreparedData:
         rows: Number of rows in each split.
         dropped: Number of rows refused.
         tokens: Estimate of the tokens in `train`, each row cut at `max_seq_length`.
+        revision: The commit of the hub dataset that was read; `None` for files.
     """
 
     fingerprint: str
@@ -33,6 +34,7 @@ class PreparedData:
     rows: Mapping[str, int]
     dropped: int
     tokens: int
+    revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from shared.cloud.datasets import options_of
+from shared.cloud.datasets import _told, options_of
 from shared.data.options import Options
+from shared.data.prepare import prepare
 from shared.runs.manifest import Dataset
+from tests.memory import MemorySink, MemorySource, conversations, jsonl
 
 SAID = {
     "shape": "alpaca",
@@ -34,3 +36,11 @@ def test_every_key_of_the_manifest_reaches_the_preparation():
 
 def test_a_manifest_that_says_nothing_means_the_defaults():
     assert options_of(Dataset.model_validate({"hub": "a/b"}), None) == Options()
+
+
+def test_the_commit_of_a_hub_dataset_is_told_and_files_have_none():
+    """`main` moves on; what was trained on has to be found again."""
+    rows = jsonl(*conversations(40))
+    for name, revision in (("hub:some/chats@c0ffee/train", "c0ffee"), ("data/a.jsonl", None)):
+        prepared = prepare({"train": [MemorySource(rows, name)]}, MemorySink(), Options())
+        assert _told(prepared).revision == revision

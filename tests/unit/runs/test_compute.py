@@ -8,11 +8,12 @@ from datetime import timedelta
 import pytest
 
 from shared.errors import Denied, Refused
+from shared.runs import reconciler
 from shared.runs.machines import Allowance, Cluster, Priority, VmSize
 from shared.runs.phases import Phase
-from shared.runs.ports import Provisioning
+from shared.runs.ports import Look, Provisioning
 from tests.unit.runs.test_reconciler import GOOD, drop, phases, play
-from tests.worlds import SIZE, FakeCluster, Simulation
+from tests.worlds import SIZE, CrashError, FakeCluster, Simulation
 
 ON_CLUSTER = GOOD | {"compute": {"cluster": "gpus"}}
 EITHER = GOOD | {"compute": {"cluster": "gpus", "priority": ["dedicated", "low-priority"]}}
@@ -191,6 +192,28 @@ def test_a_cluster_that_fails_is_deleted_and_made_with_the_next_priority():
     sim = Simulation()
     sim.workspace.cluster_fates = [Provisioning.FAILED]
     run = drop(sim, EITHER)
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
+    assert sim.run(run).facts.tried == {"dedicated": "no machines"}
+    assert sim.workspace.clusters["gpus"].shown.priority is Priority.LOW
+
+
+def test_a_worker_that_dies_after_it_deleted_a_failed_cluster_leads_on_all_the_same():
+    """Why it failed is in the record by then: the same is not made again."""
+    sim = Simulation()
+    sim.workspace.cluster_fates = [Provisioning.FAILED]
+    run = drop(sim, EITHER)
+    died: list[str] = []
+
+    def dies(call: str) -> None:
+        if call == "workspace.delete_cluster" and not died:
+            died.append(call)
+            raise CrashError
+
+    sim.faults.after = dies
+    with pytest.raises(CrashError):
+        play(sim)
+    reconciler.look(sim.world, Look(run))
     play(sim)
     assert sim.run(run).phase is Phase.SERVING
     assert sim.run(run).facts.tried == {"dedicated": "no machines"}

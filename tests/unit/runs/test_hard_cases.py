@@ -358,6 +358,42 @@ def test_a_sleeping_run_is_superseded_when_another_takes_the_endpoint():
     assert sim.run(new).phase is Phase.SERVING
 
 
+@pytest.mark.parametrize("rollout", ["blue-green", "canary", "direct"])
+def test_an_endpoint_whose_record_somebody_removed_ends_a_rollout_with_that_reason(rollout):
+    """It is no error of Droptune's own, and nothing of the run is left standing."""
+    sim = Simulation()
+    old = drop(sim)
+    play(sim)
+    new = drop(sim, OTHER | {"deploy": {"rollout": rollout}})
+    play(sim, minutes=40, until=Phase.DEPLOYING)
+    del sim.endpoints.records["chat"]
+    play(sim, minutes=60)
+    assert sim.run(new).phase is Phase.FAILED
+    assert "the endpoint's record is gone" in sim.run(new).why
+    assert deployments(sim) in ([], [sim.run(old).facts.deployment])
+
+
+def test_a_direct_rollout_that_is_called_off_wakes_who_was_waking():
+    """Also when that one is just letting go of what it had made so far: the wish is not lost."""
+    sim = Simulation()
+    old = drop(sim, OTHER | {"idle": {"after": "2h", "wake_on_request": False}})
+    play(sim)
+    first = drop(sim, GOOD | {"deploy": {"rollout": "direct"}})
+    play(sim, minutes=60, until=Phase.ASLEEP)
+    sim.workspace.rollout_takes = timedelta(hours=1)
+    reconciler.cancel(sim.world, first, "called off")
+    play(sim, minutes=180, until=Phase.WAKING)
+    second = drop(sim, OTHER | {"deploy": {"rollout": "direct"}})
+    while sim.run(old).ending is None:
+        assert sim.run(old).phase is Phase.WAKING
+        play(sim, minutes=1)
+    sim.workspace.rollout_takes = timedelta(minutes=5)
+    reconciler.cancel(sim.world, second, "called off")
+    play(sim, minutes=120)
+    assert sim.run(second).phase is Phase.CANCELLED
+    assert sim.run(old).phase is Phase.SERVING
+
+
 def test_an_older_run_that_comes_late_gives_way():
     """What was dropped last serves, whichever trains faster; no GPU is asked for the other."""
     sim = Simulation()
@@ -383,6 +419,41 @@ def test_a_job_that_does_not_show_right_after_its_submission_is_waited_for():
     reconciler.look(sim.world, Look(run))
     assert (sim.run(run).phase, sim.run(run).failures) == (Phase.TRAINING, 0)
     sim.workspace.jobs.update(hidden)
+
+
+@pytest.mark.parametrize("kind", ["trains", "prepares data"])
+def test_a_run_called_off_right_after_a_submission_leaves_no_job(kind):
+    """Reads may lag behind writes: a job that does not show yet is waited for and cancelled."""
+    sim = Simulation()
+    if kind == "prepares data":
+        sim.preparation.bytes = 10**12
+    run = drop(sim)
+    for look in sim.looks.due():
+        reconciler.look(sim.world, look)
+    (name,) = hidden = dict(sim.workspace.jobs)
+    sim.workspace.jobs.clear()
+    reconciler.cancel(sim.world, run, "called off")
+    play(sim, minutes=2)
+    assert not sim.run(run).is_final
+    assert f"job {name} may still show" in sim.run(run).why
+    sim.workspace.jobs.update(hidden)
+    play(sim, minutes=2)
+    assert sim.run(run).phase is Phase.CANCELLED
+    assert not sim.workspace.live_jobs(run)
+
+
+def test_an_endpoint_made_while_the_run_is_called_off_is_let_go_of():
+    """What is there is read inside the fence: who held it before may have made it."""
+    sim = Simulation()
+    run = drop(sim)
+    play(sim, until=Phase.REGISTERED)
+    name = sim.azure_name("chat")
+    made = sim.workspace.endpoints.pop(name)
+    reconciler.cancel(sim.world, run, "called off")
+    at(sim, "endpoints.hold", lambda: sim.workspace.endpoints.update({name: made}))
+    play(sim, minutes=10)
+    assert sim.run(run).phase is Phase.CANCELLED
+    assert not list(sim.workspace.standing())
 
 
 def test_a_mark_made_while_another_look_put_the_run_to_rest_is_kept():

@@ -6,11 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from shared.errors import DataRejected, Problem
+from shared.errors import DataRejected, Problem, Refused
 from shared.runs import reconciler
+from shared.runs.failures import FAILURES
 from shared.runs.naming import data_job_name, run_of_job
 from shared.runs.phases import Phase
 from shared.runs.ports import JobState, Look
+from tests.unit.runs.test_hard_cases import fail
 from tests.unit.runs.test_reconciler import GOOD, drop, phases, play
 from tests.worlds import LIMITS, Simulation
 
@@ -101,6 +103,9 @@ def test_a_job_that_fails_for_good_fails_the_run(again):
     play(sim, minutes=120)
     assert sim.run(run).phase is Phase.FAILED
     assert "-d" in sim.run(run).why
+    kind = "job-infrastructure" if again else "job-user-error"
+    assert sim.run(run).facts.training_failure == kind
+    assert sim.run(run).why.endswith(FAILURES[kind].mend)
     assert len(sim.workspace.data_jobs) == (LIMITS.attempts if again else 1)
 
 
@@ -131,6 +136,18 @@ def test_a_job_cancelled_in_azure_cancels_the_run():
     sim.workspace.cancel_job(data_job_name(run, 1))
     play(sim)
     assert sim.run(run).phase is Phase.CANCELLED
+    assert sim.run(run).facts.training_failure == "job-cancelled"
+
+
+def test_a_job_that_azure_refuses_fails_the_run_with_azures_words():
+    """And with what a person can do about it, as for a job that trains."""
+    sim = big()
+    run = drop(sim)
+    fail(sim, "workspace.submit_data_job", Refused("the image is not there"))
+    play(sim, minutes=20)
+    assert sim.run(run).phase is Phase.FAILED
+    assert sim.run(run).facts.training_failure == "job-refused"
+    assert sim.run(run).why == f"the image is not there. {FAILURES['job-refused'].mend}"
 
 
 def test_a_run_called_off_cancels_its_job():
@@ -186,3 +203,16 @@ def test_runs_take_turns_with_the_machines():
     assert sim.workspace.live_jobs(first)
     assert not sim.workspace.live_jobs(second)
     assert "1 runs are ahead" in sim.run(second).why
+
+
+def test_any_number_of_early_hints_leaves_a_run_that_waits_for_its_job_alone():
+    """Each look at such a run is a claim on it: none is left behind, or it would pass for a worker's death."""
+    sim = big(job_takes=timedelta(hours=1))
+    run = begun(sim)
+    for _ in range(3 * reconciler.MOST_BUGS):
+        sim.clock.advance(timedelta(seconds=65))
+        reconciler.look(sim.world, Look(run))
+        assert sim.run(run).busy is None
+        assert sim.run(run).bugs == 0
+    play(sim, minutes=120)
+    assert sim.run(run).phase is Phase.SERVING

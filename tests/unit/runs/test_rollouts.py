@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from shared.assets import AssetId
 from shared.errors import Denied
 from shared.runs import reconciler
 from shared.runs.endpoints import Rest
@@ -15,6 +16,7 @@ from shared.runs.phases import Phase
 from shared.runs.ports import Provisioning
 from shared.runs.record import Wish
 from shared.runs.room import needed, shortage
+from shared.serving.retiring import retire_idle
 from tests.unit.runs.test_hard_cases import fail
 from tests.unit.runs.test_reconciler import GOOD, drop, play
 from tests.worlds import BIG, SIZE, Simulation
@@ -61,6 +63,20 @@ def seen(sim: Simulation, before: str, after: str, **health: Seen) -> None:
         name_of(sim, before): health.get("old", Seen(900, 9, 400.0)),
         f"r{'-'.join(after.split('-')[-2:])}": health.get("new", Seen(100, 1, 400.0)),
     }
+
+
+@pytest.mark.parametrize(("startup", "end"), [("15m", Phase.FAILED), ("4h", Phase.SERVING)])
+def test_a_rollout_has_an_end_and_the_time_that_its_model_takes_to_load(startup, end):
+    """What the manifest grants for loading is not counted against it; what never comes up is let go of."""
+    sim = simulation()
+    sim.workspace.rollout_takes = timedelta(hours=3)
+    run = drop(sim, BASE | {"deploy": {"startup": startup}})
+    play(sim, minutes=60 * 8)
+    assert sim.run(run).phase is end
+    if end is Phase.FAILED:
+        assert "the rollout took longer than 135m" in sim.run(run).why
+        assert "log of" in (sim.run(run).facts.logs or "")
+        assert not deployments(sim)
 
 
 # The canary -------------------------------------------------------------------------------------
@@ -224,6 +240,23 @@ def test_the_old_deployment_is_kept_for_a_while_without_traffic():
     assert deployments(sim) == {name_of(sim, new)}
 
 
+def test_an_endpoint_that_nobody_uses_keeps_no_old_deployment():
+    """However long it was to be kept: it bills, and would keep the endpoint awake."""
+    sim = simulation()
+    old = served(sim)
+    new = drop(sim, manifest(1, keep_old="7d"))
+    play(sim)
+    assert sim.run(new).phase is Phase.SERVING
+    assert len(deployments(sim)) == 2
+    for _ in range(2):
+        sim.clock.advance(timedelta(hours=2))
+        retire_idle(sim.world)
+        play(sim)
+    assert sim.run(old).phase is Phase.SUPERSEDED
+    assert sim.run(new).phase is Phase.ASLEEP
+    assert not deployments(sim)
+
+
 # Quota ------------------------------------------------------------------------------------------
 
 
@@ -291,6 +324,39 @@ def test_no_quota_for_a_second_deployment_may_fall_back_to_direct():
     assert deployments(sim) == {name_of(sim, new)}
 
 
+@pytest.mark.parametrize("how", ["refused at once", "failed later"])
+def test_quota_that_only_azure_tells_falls_back_to_direct_too(how):
+    """Where the quota may not be read, the refusal is what tells; the manifest's wish is the same."""
+    sim = simulation()
+    old = served(sim)
+    said = "BadRequest: VmSize: Not enough quota available"
+    if how == "refused at once":
+        sim.workspace.refusals = [said]
+    else:
+        sim.workspace.deployment_fates, sim.workspace.errors = [Provisioning.FAILED], [said]
+    new = drop(sim, manifest(2, short_of_quota="direct"))
+    play(sim, minutes=90)
+    facts = sim.run(new).facts
+    assert sim.run(new).phase is Phase.SERVING
+    assert [failure.kind for failure in facts.failures] == ["deployment-quota"]
+    assert "rolled out direct, for want of quota" in facts.notes[-1]
+    assert sim.run(old).phase is Phase.SUPERSEDED
+    assert deployments(sim) == {name_of(sim, new)}
+
+
+def test_a_direct_rollout_tries_every_size_before_one_again():
+    """Quota may come back for the first, but another may have some at once."""
+    sim = simulation()
+    sim.limited(instance_types=(SIZE, BIG), attempts=4)
+    served(sim)
+    sim.workspace.refusals = ["Not enough quota available"] * 3
+    new = drop(sim, manifest(2, rollout="direct", instance_types=[BIG]))
+    play(sim, minutes=90)
+    assert sim.run(new).phase is Phase.SERVING
+    tried = [failure.size for failure in sim.run(new).facts.failures]
+    assert tried == [SIZE, BIG, SIZE]
+
+
 def test_the_next_size_is_taken_where_quota_is_short():
     """Sizes are tried in the manifest's order; the note says which was left out, and why."""
     sim = simulation()
@@ -316,6 +382,26 @@ def test_what_is_only_kept_makes_room():
     assert sim.run(first).phase is Phase.SUPERSEDED
     assert deployments(sim) == {name_of(sim, third)}
     assert sim.run(second).phase is Phase.SUPERSEDED
+
+
+def test_quota_is_waited_for_from_when_the_endpoint_is_empty():
+    """Deleting takes long, and what was deleted gives its cores back a while later: that is no failure."""
+    sim = simulation()
+    old = served(sim)
+    sim.workspace.rollout_takes = timedelta(hours=2)  # a deletion then takes 24 minutes
+    new = drop(sim, manifest(2, rollout="direct"))
+    play(sim, minutes=22, until=Phase.DEPLOYING)
+    sim.workspace.cores_allowed = {SIZE: 0}
+    play(sim, minutes=60, until=Phase.ASLEEP)
+    sim.workspace.rollout_takes = timedelta(minutes=5)
+    play(sim, minutes=5)
+    assert sim.run(old).phase is Phase.ASLEEP
+    assert sim.run(new).phase is Phase.DEPLOYING
+    assert sim.run(new).facts.standstill.on == "quota"
+    sim.workspace.cores_allowed = {SIZE: 24}
+    play(sim, minutes=30)
+    assert sim.run(new).phase is Phase.SERVING
+    assert sim.run(new).facts.standstill is None
 
 
 # Direct -----------------------------------------------------------------------------------------
@@ -489,11 +575,25 @@ def test_a_model_that_is_no_better_than_the_one_that_serves_is_refused():
     assert sim.run(best).phase is Phase.SERVING
 
 
+def test_a_model_is_named_after_the_one_that_stood_in():
+    """Tags and description say what was tuned, not what was asked for."""
+    sim = simulation()
+    sim.workspace.versions = {"Gone": []}
+    sim.limited(fallback_models=(AssetId("azureml", "models", "Phi-4", "latest"),))
+    run = drop(sim, BASE | {"model": {"name": "Gone", "allow_fallback": True}})
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
+    request = sim.workspace.requests_made[0]
+    assert request.tags["foundation_model"] == "Phi-4"
+    assert request.description.startswith("Phi-4 fine-tuned on chat.json")
+
+
 def test_a_model_says_where_it_came_from_within_azures_bounds():
     """Job, foundation model, data, parameters, metrics and manifest; long values go on in pieces."""
     sim = simulation()
     many = {f"metric_{number}": 1.0 for number in range(300)}
     sim.workspace.metrics_of_jobs = {"eval_loss": 1.0, **many}
+    sim.preparation.revision = "c0ffee"
     run = drop(sim, GOOD | {"finetune": {"learning_rate": 0.001}})
     play(sim)
     request = sim.workspace.requests_made[0]
@@ -502,6 +602,7 @@ def test_a_model_says_where_it_came_from_within_azures_bounds():
     assert request.lineage["droptune_fingerprint"] == "f00d"
     assert '"learning_rate":0.001' in request.lineage["droptune_parameters"]
     assert '"revision":"main"' in request.lineage["droptune_dataset"]
+    assert request.lineage["droptune_revision"] == sim.run(run).facts.revision == "c0ffee"
     assert request.lineage["droptune_metrics_2"]
     assert request.tags["gate"] == "passed"
     assert len(request.lineage) <= 50

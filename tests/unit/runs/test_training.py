@@ -10,11 +10,11 @@ import pytest
 
 from shared.runs import reconciler
 from shared.runs.phases import Phase
-from shared.runs.ports import JobState
+from shared.runs.ports import JobState, Look
 from shared.runs.record import Run
 from shared.runs.submission import display_name
 from tests.unit.runs.test_reconciler import GOOD, drop, phases, play
-from tests.worlds import Simulation
+from tests.worlds import CrashError, Simulation
 
 DAY = 60 * 24
 
@@ -79,6 +79,29 @@ def test_a_job_that_does_not_respond_is_cancelled_and_tried_again():
     play(sim, minutes=90)
     assert sim.run(run).phase is Phase.FAILED
     assert sim.run(run).facts.training_failure == "job-not-responding"
+
+
+def test_a_worker_that_dies_after_it_cancelled_a_silent_job_does_not_end_the_run():
+    """The record knows whose cancellation it was: another attempt follows."""
+    sim = Simulation()
+    sim.workspace.job_takes *= 1000
+    run = trains(sim)
+    the_job(sim, run).status = "NotResponding"
+    died: list[str] = []
+
+    def dies(call: str) -> None:
+        if call == "workspace.cancel_job" and not died:
+            died.append(call)
+            raise CrashError
+
+    sim.faults.after = dies
+    with pytest.raises(CrashError):
+        play(sim, minutes=90)
+    assert the_job(sim, run).cancelled
+    reconciler.look(sim.world, Look(run))
+    play(sim, minutes=5)
+    assert sim.run(run).facts.attempt == 2
+    assert sim.run(run).phase is Phase.TRAINING
 
 
 def test_a_job_that_somebody_cancels_in_azure_ends_the_run_as_cancelled():
