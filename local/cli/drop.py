@@ -11,6 +11,7 @@ from rich.console import Console
 
 from local.cli.commands import command
 from local.cli.droptune import Droptune
+from local.cli.status import show_problems
 from shared.cloud.globs import is_glob, matcher, prefix_of
 
 if TYPE_CHECKING:
@@ -58,10 +59,10 @@ def _tell(
         fresh = [run for run in runs if before.get(run["id"], "") != run.get("since")]
         if fresh:
             run = max(fresh, key=lambda one: str(one.get("since")))
-            why = f": {run['why']}" if run.get("why") else ""
-            console.print(f"run [bold]{run['id']}[/] is {run['phase']}{why}")
             if run["phase"] == "rejected":
-                return 1
+                return _tell_rejected(console, droptune, run)
+            why = f": {run['why']}" if run.get("why") else ""
+            console.print(f"run {run['id']} is {run['phase']}{why}", markup=False)
             console.print(f"Follow it: {command(state, 'status', run['id'])}", markup=False)
             return 0
         time.sleep(0.5)  # nothing tells a client when a run is made
@@ -73,6 +74,16 @@ def _tell(
         f"when there is one, and the logs under {state / 'logs'} what keeps it.",
         file=sys.stderr,
     )
+    return 1
+
+
+def _tell_rejected(console: Console, droptune: Droptune, run: dict[str, Any]) -> int:
+    """Print why, one problem a line if there are several."""
+    problems = (droptune.run(run["id"]) or {}).get("problems", [])
+    why = run.get("why", "") if len(problems) < 2 else f"{len(problems)} problems"  # noqa: PLR2004
+    console.print(f"run {run['id']} is rejected: {why}", markup=False)
+    if len(problems) > 1:
+        show_problems(console, problems)
     return 1
 
 

@@ -75,10 +75,15 @@ def _show(console: Console, record: dict[str, Any]) -> int:
         line = f"  {_text(entry.get('at'))}  {step}  {_text(why)}"
         console.print(line.rstrip(), markup=False, soft_wrap=True)
     if len(problems) > 1:
-        for each in problems:
-            told = ". ".join(each[part] for part in ("reason", "mend") if each.get(part))
-            console.print(f"    {each.get('place')}: {told}", markup=False, soft_wrap=True)
+        show_problems(console, problems)
     return 0
+
+
+def show_problems(console: Console, problems: list[dict[str, str]]) -> None:
+    """Print one problem a line: place, reason, mend."""
+    for each in problems:
+        told = ". ".join(each[part] for part in ("reason", "mend") if each.get(part))
+        console.print(f"    {each.get('place')}: {told}", markup=False, soft_wrap=True)
 
 
 def _cell(column: str, value: Any) -> str:

@@ -153,6 +153,22 @@ def test_a_rejected_manifest_is_told_with_its_reason(droptune, tmp_path, capsys)
     assert "rejected: no dataset" in capsys.readouterr().out
 
 
+def test_a_manifest_with_many_problems_is_told_line_by_line(droptune, tmp_path, capsys):
+    """Each problem stands by itself, as in `status`."""
+    manifest = tmp_path / "m.json"
+    manifest.write_text("{}")
+    problems = [{"place": "name", "reason": "is required"}, {"place": "x", "reason": "is [odd]"}]
+    rejected = run("rejected", why="2 problems: …; …", problems=problems)
+    droptune.replies["/api/runs"] = [(200, {}, {"runs": []}), (200, {}, {"runs": [rejected]})]
+    droptune.replies["/api/runs/r-1"] = [(200, {}, rejected)]
+    assert main(["drop", str(manifest), "--state", str(droptune.state)]) == 1
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "run r-1 is rejected: 2 problems",
+        "    name: is required",
+        "    x: is [odd]",
+    ]
+
+
 def test_drop_names_every_missing_file(tmp_path):
     """All of them at once, before anything is uploaded."""
     with pytest.raises(BadDrop, match=r"(?s)m\.json: there is no.*x\.csv: there is no"):
