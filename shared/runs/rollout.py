@@ -55,7 +55,11 @@ def deploying(run: Run, world: World) -> Outcome:
     waiting = canary.next_share(run, world)
     if waiting is not None:
         return waiting
-    return take_over(run, world, facts, f"it answered {len(facts.answers)} test prompts")
+    why = f"it answered {len(facts.answers)} test prompts"
+    if facts.shares:
+        shares = " and ".join(f"{stage.share} %" for stage in facts.shares)
+        why += f", did well with {shares} of the traffic"
+    return take_over(run, world, facts, why)
 
 
 def _is_down(run: Run, world: World) -> bool:
