@@ -17,7 +17,20 @@ Loki.prototype.autosaveEnable = function () {
   databases.add(this);
 };
 
-const unsaved = (database) => database.autosaveDirty() || database.throttledSavePending;
+// LokiJS holds saves back while it loads, and forgets them: who waits for one waits for ever. Nobody has
+// written to a database that is being loaded, so there is nothing to wait for.
+const loading = new Set();
+const { loadDatabase } = Loki.prototype;
+Loki.prototype.loadDatabase = function (options, loaded) {
+  loading.add(this);
+  return loadDatabase.call(this, options, (...told) => {
+    loading.delete(this);
+    if (loaded) loaded(...told);
+  });
+};
+
+const unsaved = (database) =>
+  !loading.has(database) && (database.autosaveDirty() || database.throttledSavePending);
 const holdsExtents = (database) => database.filename.includes("_extent__");
 const save = (database) =>
   new Promise((resolve, reject) => {

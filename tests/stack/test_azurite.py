@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from azure.core.exceptions import ResourceExistsError, ServiceRequestError
 from azure.storage.blob import BlobServiceClient, ContainerClient
 from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
+from local.azurite.installation import HERE
+from local.azurite.server import DURABLE
 from local.ports import free_port
 from local.processes import StartFailed
 
@@ -82,3 +86,44 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path, azurite):
             assert container.download_blob("0").readall() == b"changed"
             assert container.download_blob("9").readall() == b"9"
             assert queue.get_queue_properties().approximate_message_count == 10
+
+
+WHILE_LOADING = """
+const http = require("node:http");
+const Loki = require("lokijs");
+const adapter = { saves: 0, loadDatabase(_, loaded) { this.loaded = loaded; } };
+adapter.saveDatabase = (_name, _text, saved) => { adapter.saves += 1; saved(); };
+const database = new Loki("kept", { adapter, autosave: true });
+const server = http.createServer((_, answer) => answer.end("ok"));
+const ask = (then) =>
+  http.get({ port: server.address().port, host: "127.0.0.1", agent: false }, (answer) => {
+    answer.resume();
+    answer.on("end", then);
+  });
+server.listen(0, "127.0.0.1", () => {
+  database.loadDatabase({}, () => {
+    database.addCollection("blobs").insert({ name: "a" });
+    ask(() => {
+      console.log(`saved ${adapter.saves}`);
+      server.close();
+    });
+  });
+  ask(() => {
+    console.log(`answered, saved ${adapter.saves}`);
+    adapter.loaded(null);
+  });
+});
+"""
+
+
+def test_a_database_that_is_being_loaded_keeps_no_answer_back(azurite):
+    """Azurite's services load one after the other; the first answers while the last still loads."""
+    node, preload = azurite.command[0], ["--require", str(DURABLE)]
+    done = subprocess.run(
+        [node, *preload, "--eval", WHILE_LOADING],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stdout.split("\n")[:2] == ["answered, saved 0", "saved 1"], done.stderr

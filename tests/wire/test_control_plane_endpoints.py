@@ -323,7 +323,8 @@ def test_quota_is_taken_with_a_fifth_in_reserve(ml_client, model, quota, arm):
     subscription = arm.plane.plane.settings.subscription
     location = "providers/Microsoft.MachineLearningServices/locations/eastus"
     rows = arm.ask("GET", f"/subscriptions/{subscription}/{location}/usages").json()["value"]
-    [row] = [each for each in rows if each["name"]["value"] == "standardDSv2Family"]
+    family = [each for each in rows if each["name"]["value"] == "standardDSv2Family"]
+    [row] = [each for each in family if "dedicatedCores" in each["type"]]
     assert (row["currentValue"], row["limit"]) == (used + 4, used + 5)
     with pytest.raises(
         HttpResponseError, match=rf"Not enough quota.*limit: {used + 4}/{used + 5}.*needed: 4"

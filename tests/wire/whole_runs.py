@@ -69,6 +69,10 @@ class Orders:
         del dataset
         return []
 
+    def size(self, dataset: Any) -> int:
+        del dataset
+        return 0
+
     def prepare(self, dataset: Any, longest: Any, beat: Callable[[], None]) -> PreparedData:
         del longest
         beat()
