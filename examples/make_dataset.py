@@ -1,8 +1,8 @@
 """Make the example dataset: support questions of Velora Cycles, a bicycle shop that does not exist.
 
 No model knows the shop, so a right answer comes from the fine-tune alone. Each fact has one answer and
-a dozen wordings of its question. Validation and test have wordings that train does not have. The files are
-tracked; run this to change them:
+a dozen wordings of its question. Validation and test have wordings that train does not have; alpaca.csv has train's
+rows as Alpaca has them. The files are tracked; run this to change them:
 
     python examples/make_dataset.py
 """
@@ -12,6 +12,7 @@ tracked; run this to change them:
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import random
 import sys
@@ -370,8 +371,16 @@ def rows(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield json.dumps({"messages": messages})
 
 
+def write_alpaca(path: Path, pairs: Sequence[tuple[str, str]]) -> None:
+    """Each pair as a record of CSV."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("instruction", "input", "output"))
+        writer.writerows((question, "", answer) for question, answer in pairs)
+
+
 def main() -> int:
-    """Write train.jsonl, validation.jsonl and test.jsonl."""
+    """Write train.jsonl, validation.jsonl, test.jsonl and alpaca.csv."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -379,7 +388,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    for name, pairs in splits(arguments.seed).items():
+    made = splits(arguments.seed)
+    write_alpaca(arguments.folder / "alpaca.csv", made["train"])
+    for name, pairs in made.items():
         path = arguments.folder / f"{name}.jsonl"
         path.write_text("".join(f"{row}\n" for row in rows(pairs)), encoding="utf-8")
         print(f"{path}: {len(pairs)} rows")

@@ -18,8 +18,9 @@ def runs(req: func.HttpRequest) -> func.HttpResponse:
     """List runs; `manifest` and `phase` filter, `limit` and `after` page."""
     from shared.errors import Refused
     from shared.runs import views
+    from shared.runs.phases import phase_named
 
-    asked = req.params.get("limit", "20")
+    asked, phase = req.params.get("limit", "20"), req.params.get("phase")
     if not asked.isdecimal() or not 1 <= int(asked) <= LONGEST_PAGE:
         return problem(400, f"limit is '{asked}'; it must be a number from 1 to {LONGEST_PAGE}")
     try:
@@ -27,7 +28,7 @@ def runs(req: func.HttpRequest) -> func.HttpResponse:
             limit=int(asked),
             after=req.params.get("after"),
             manifest=req.params.get("manifest"),
-            phase=req.params.get("phase"),
+            phase=phase_named(phase) if phase else None,
         )
     except Refused as error:
         return problem(400, str(error))

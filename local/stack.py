@@ -10,6 +10,7 @@ The same from a shell: `python -m local up`, and in another one `eval "$(python 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -325,7 +326,8 @@ def running_environment(state: Path = DEFAULT_STATE) -> dict[str, str]:
     state = state.absolute()
     found = kept.load(state) if supervisor_runs(state / "processes.json") else None
     if found is None:
-        raise NotRunning("No stack runs. Start one with `python -m local up`.")
+        where = "" if state == DEFAULT_STATE else f" --state {shlex.quote(str(state))}"
+        raise NotRunning(f"No stack runs on {state}. Start one: python -m local up{where}")
     return environment.client_environment(found, state / "certificates" / "bundle.pem")
 
 

@@ -50,7 +50,7 @@ class Problem:
     def __str__(self) -> str:
         """`place: reason. Mend.` on one line."""
         text = f"{self.place}: {self.reason}" if self.place else self.reason
-        return f"{text}. {self.mend}" if self.mend else text
+        return f"{text.rstrip('.')}. {self.mend}" if self.mend else text
 
 
 class Rejected(DroptuneError):

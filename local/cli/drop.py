@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from local.cli.commands import command
 from local.cli.droptune import Droptune
+from local.cli.status import show_problems
+from shared.cloud.globs import is_glob, matcher, prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,11 +42,15 @@ def drop(state: Path, manifest: Path, further: list[Path]) -> int:
     for container, name, file in files:
         _upload(droptune.environment, container, name, file)
         console.print(f"{file} → {container}/{name}")
-    return _tell(console, droptune, manifest.name, before)
+    return _tell(console, droptune, manifest.name, before, state)
 
 
 def _tell(
-    console: Console, droptune: Droptune, manifest: str, before: Mapping[str, str | None]
+    console: Console,
+    droptune: Droptune,
+    manifest: str,
+    before: Mapping[str, str | None],
+    state: Path,
 ) -> int:
     """Wait until the manifest has become a run, and print it."""
     deadline = time.monotonic() + PATIENCE
@@ -52,18 +59,31 @@ def _tell(
         fresh = [run for run in runs if before.get(run["id"], "") != run.get("since")]
         if fresh:
             run = max(fresh, key=lambda one: str(one.get("since")))
+            if run["phase"] == "rejected":
+                return _tell_rejected(console, droptune, run)
             why = f": {run['why']}" if run.get("why") else ""
-            console.print(f"run [bold]{run['id']}[/] is {run['phase']}{why}")
-            return 1 if run["phase"] == "rejected" else 0
+            console.print(f"run {run['id']} is {run['phase']}{why}", markup=False)
+            console.print(f"Follow it: {command(state, 'status', run['id'])}", markup=False)
+            return 0
         time.sleep(0.5)  # nothing tells a client when a run is made
     if before:
         console.print(f"The manifest is unchanged: run {', '.join(before)} stands.")
         return 0
     print(
-        f"No run was made of {manifest} within {PATIENCE:g} s; `python -m local status` shows "
-        "when there is one, and the logs under .local/logs what keeps it.",
+        f"No run was made of {manifest} within {PATIENCE:g} s; `{command(state, 'status')}` shows "
+        f"when there is one, and the logs under {state / 'logs'} what keeps it.",
         file=sys.stderr,
     )
+    return 1
+
+
+def _tell_rejected(console: Console, droptune: Droptune, run: dict[str, Any]) -> int:
+    """Print why, one problem a line if there are several."""
+    problems = (droptune.run(run["id"]) or {}).get("problems", [])
+    why = run.get("why", "") if len(problems) < 2 else f"{len(problems)} problems"  # noqa: PLR2004
+    console.print(f"run {run['id']} is rejected: {why}", markup=False)
+    if len(problems) > 1:
+        show_problems(console, problems)
     return 1
 
 
@@ -83,9 +103,8 @@ def _files(manifest: Path, further: Iterable[Path]) -> list[tuple[str, str, Path
     if problems:
         raise BadDrop("\n".join(problems))
     for name in _named_files(manifest):
-        file = manifest.parent / name
-        if name not in found and file.is_file():
-            found[name] = file
+        for path, file in _matching(manifest.parent, name):
+            found.setdefault(path, file)
     uploads = [("data", name, file) for name, file in found.items()]
     return [*uploads, ("manifests", manifest.name, manifest)]
 
@@ -96,19 +115,33 @@ def _blob_name(file: Path) -> str:
     return file.name if path.is_absolute() or ".." in path.parts else str(path)
 
 
+def _matching(folder: Path, name: str) -> list[tuple[str, Path]]:
+    """The files in `folder` that a path or pattern of a manifest stands for, with their blob names."""
+    if not is_glob(name):
+        return [(name, folder / name)] if (folder / name).is_file() else []
+    start = folder / prefix_of(name).rpartition("/")[0]
+    files = [(file.relative_to(folder).as_posix(), file) for file in sorted(start.rglob("*"))]
+    pattern = matcher(name)
+    return [(path, file) for path, file in files if pattern.fullmatch(path) and file.is_file()]
+
+
 def _named_files(manifest: Path) -> list[str]:
-    """The paths that the manifest's `dataset.files` names, whatever its shape; not addresses."""
+    """The paths and patterns that the manifest names in the container `data`; not addresses."""
     import yaml
 
     try:
         body = yaml.safe_load(manifest.read_text())  # JSON is YAML
     except (OSError, ValueError, yaml.YAMLError):
         return []
-    dataset = body.get("dataset") if isinstance(body, dict) else None
+    if not isinstance(body, dict):
+        return []
+    dataset, finetune = body.get("dataset"), body.get("finetune")
     files = dataset.get("files") if isinstance(dataset, dict) else None
+    deepspeed = finetune.get("deepspeed") if isinstance(finetune, dict) else None
+    given = [*_strings(files), *([deepspeed] if isinstance(deepspeed, str) else [])]
     return [
         name
-        for name in _strings(files)
+        for name in given
         if "://" not in name
         and not PurePosixPath(name).is_absolute()
         and ".." not in PurePosixPath(name).parts

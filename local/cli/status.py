@@ -64,11 +64,26 @@ def _show(console: Console, record: dict[str, Any]) -> int:
     for name in ("manifest", "endpoint", "job"):
         if record.get(name) and isinstance(record[name], str):
             console.print(f"  {name}: {record[name]}", markup=False, soft_wrap=True)
+    problems = record.get("problems", [])
     for entry in record.get("timeline", []):
-        step = f"{_text(entry.get('from')) or '·'} → {_text(entry.get('to'))}"
-        line = f"  {_text(entry.get('at'))}  {step}  {_text(entry.get('why'))}"
+        step, why = (
+            f"{_text(entry.get('from')) or '·'} → {_text(entry.get('to'))}",
+            entry.get("why"),
+        )
+        if len(problems) > 1 and entry.get("to") == record.get("phase"):
+            why = f"{len(problems)} problems:"
+        line = f"  {_text(entry.get('at'))}  {step}  {_text(why)}"
         console.print(line.rstrip(), markup=False, soft_wrap=True)
+    if len(problems) > 1:
+        show_problems(console, problems)
     return 0
+
+
+def show_problems(console: Console, problems: list[dict[str, str]]) -> None:
+    """Print one problem a line: place, reason, mend."""
+    for each in problems:
+        told = ". ".join(each[part] for part in ("reason", "mend") if each.get(part))
+        console.print(f"    {each.get('place')}: {told}", markup=False, soft_wrap=True)
 
 
 def _cell(column: str, value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from local.cli.commands import command
 from local.cli.signals import interruptible
 
 if TYPE_CHECKING:
@@ -43,4 +44,6 @@ def _greet(console: Console, stack: Stack, seconds: float) -> None:
     console.print(f"  Azure ML   {environment['REGISTRY_DISCOVERY_ENDPOINT_URL']}")
     console.print(f"  MLflow     http://127.0.0.1:{stack.kept.ports['mlflow']}")
     console.print(f"  Logs       {stack.state / 'logs'}")
-    console.print('In another shell: eval "$(python -m local env)". Ctrl-C ends everything.')
+    console.print(f'In another shell: eval "$({command(stack.state, "env")})"', markup=False)
+    console.print(f"Drop a manifest:  {command(stack.state, 'drop', 'examples/velora-chat.json')}")
+    console.print("Ctrl-C ends everything.")

@@ -35,6 +35,9 @@ _NOT_UP: Final = frozenset({404, 502, 503, 504})
 """The gateway does not know the deployment yet, or its container is being replaced."""
 
 _MODEL_ERROR: Final = 424
+_CONTAINER_NOT_UP: Final = frozenset({"502", "503", "504"})
+"""The same, told by the gateway as what the container answered."""
+
 _OTHER_FORM: Final = frozenset({400, 415, 422, _MODEL_ERROR})
 
 
@@ -113,6 +116,9 @@ class Scoring:
             return content
         reason = response.headers.get("ms-azureml-model-error-reason") or ""
         said = plain(f"{doing}: HTTP {status} {reason} {content[:400].decode(errors='replace')}")
+        answered = response.headers.get("ms-azureml-model-error-statuscode")
+        if status == _MODEL_ERROR and answered in _CONTAINER_NOT_UP:
+            raise Unavailable(said)
         if status in _OTHER_FORM:
             raise _OtherFormError(said)
         if status in _NOT_UP:

@@ -102,7 +102,10 @@ def _problems(problems: Sequence[FoundProblem]) -> str:
 def _tiles(report: Report) -> str:
     train = report.splits["train"]
     tiles = [
-        (f"{train.rows:,}", f"rows to train on, of {report.rows_read:,} read"),
+        (
+            f"{train.rows:,}",
+            f"row{'s' if train.rows != 1 else ''} to train on, of {report.rows_read:,} read",
+        ),
         (
             f"{report.rows_dropped:,}",
             f"rows refused ({percent(report.rows_dropped, report.rows_sampled)})",

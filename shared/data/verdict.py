@@ -71,7 +71,7 @@ def _too_few(report: Report, options: Options) -> list[Problem]:
         problems.append(
             Problem(
                 "dataset.train",
-                f"{train} rows are left to train on after all checks,"
+                f"{train} {'row is' if train == 1 else 'rows are'} left to train on after all checks,"
                 f" fewer than {options.min_train_rows}{_dealt_out(report)}",
                 "Give more rows" + (", or raise percent" if options.percent < 100 else ""),  # noqa: PLR2004
             )

@@ -16,9 +16,9 @@ from shared.runs import manifest as manifests
 from shared.runs.failures import problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
-    from shared.runs.manifest import Dataset, Manifest
+    from shared.runs.manifest import Manifest
     from shared.runs.parameters import Component, Parameters
     from shared.runs.ports import FoundationModel, World
     from shared.runs.record import Run
@@ -58,17 +58,14 @@ def check(run: Run, world: World) -> Checked:
     component = world.workspace.component()
     fields = manifests.parse(run.manifest, run.source)
     manifest, problems = manifests.check(fields)
-    dataset = manifest.dataset if manifest else _dataset_alone(fields.get("dataset"))
-    finetune = fields.get("finetune")
-    wrong = parameters.check(finetune, component.inputs) if isinstance(finetune, dict) else []
-    problems += wrong
-    if manifest is not None:
-        problems += world.limits.problems(manifest)
-    if dataset is not None:
-        problems += world.preparation.problems(dataset)
     if manifest is None:
-        raise ManifestRejected(problems)
-    choice = foundation.choose(manifest.model, world)
+        malformed = {each.place.partition(".")[0] for each in problems}
+        raise ManifestRejected(problems + _of_the_rest(fields, malformed, component, world))
+    wrong = parameters.check(manifest.finetune, component.inputs)
+    problems += wrong
+    problems += world.limits.problems(manifest)
+    problems += world.preparation.problems(manifest.dataset)
+    choice = _choice(manifest, world)
     model = choice.model
     problems += choice.problems
     merged, conflicts = _merged(manifest, model, component, wrong, world)
@@ -91,12 +88,39 @@ def check(run: Run, world: World) -> Checked:
     )
 
 
-def _dataset_alone(section: Any) -> Dataset | None:
-    """The dataset section of a manifest whose other sections are wrong, if it is right by itself."""
-    try:
-        return manifests.Dataset.model_validate(section)
-    except ValueError:
-        return None
+def _of_the_rest(
+    fields: dict[str, Any], malformed: Collection[str], component: Component, world: World
+) -> list[Problem]:
+    """What is wrong with the sections whose form is right, in a manifest in which others' is not.
+
+    Only what a section is wrong in by itself: whether sections go together shows once all can be read.
+    """
+    rest = manifests.well_formed(fields, malformed)
+    given = fields.get("finetune")
+    finetune = given if isinstance(given, dict) else {}
+    problems = wrong = parameters.check(finetune, component.inputs)
+    problems = problems + [
+        each
+        for each in world.limits.problems(rest)
+        if each.place.partition(".")[0] not in malformed
+    ]
+    if "dataset" not in malformed:
+        problems += world.preparation.problems(rest.dataset)
+    model = None
+    if "model" not in malformed:
+        choice = _choice(rest, world)
+        model = choice.model
+        problems += choice.problems
+    if "finetune" not in malformed:
+        problems += _merged(rest, model, component, wrong, world)[1]
+    return problems
+
+
+def _choice(manifest: Manifest, world: World) -> foundation.Choice:
+    """The foundation model; a registry that is beyond the limits is not asked for it."""
+    if manifest.model.registry not in world.limits.registries:
+        return foundation.Choice(None)
+    return foundation.choose(manifest.model, world)
 
 
 def _without_repeats(new: list[Problem], told: list[Problem]) -> list[Problem]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -31,6 +31,9 @@ from shared.runs.deploy_section import Deploy
 from shared.runs.gate_section import Gate
 from shared.runs.model_section import Model
 from shared.runs.sections import Duration, Section
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 SIZE_LIMIT = 256 * 1024
 """Longest manifest in bytes; the Event Grid subscription filters on the same number."""
@@ -350,6 +353,23 @@ def check(fields: dict[str, Any]) -> tuple[Manifest | None, list[Problem]]:
         return Manifest.model_validate(fields), []
     except ValidationError as error:
         return None, problems_of(error)
+
+
+def well_formed(fields: dict[str, Any], malformed: Collection[str]) -> Manifest:
+    """The sections whose form is right, the others at their defaults; what is required may be absent.
+
+    Args:
+        fields: The manifest.
+        malformed: Top-level keys in which `check` found problems.
+    """
+    sections = {}
+    for name, field in Manifest.model_fields.items():
+        if name in fields and name not in malformed:
+            section, value = field.annotation, fields[name]
+            if isinstance(section, type) and issubclass(section, BaseModel):
+                value = section.model_validate(value)
+            sections[name] = value
+    return Manifest.model_construct(**sections)
 
 
 def read(path: str, content: bytes) -> Manifest:

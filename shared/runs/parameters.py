@@ -180,10 +180,11 @@ def conflicts(values: Mapping[str, Any], inputs: Mapping[str, Input]) -> list[Pr
         inputs: The component's, whose defaults hold for the rest.
     """
     effective = effective_values(values, inputs)
-    found = []
+    problems, found = list[Problem](), []
     rate = effective.get("learning_rate")
     if isinstance(rate, int | float) and rate <= 0:
-        found.append(("learning_rate", f"is {rate:g}; it must be greater than 0"))
+        reason = f"is {rate:g}; it must be greater than 0"
+        problems.append(problem("parameter-wrong", "finetune.learning_rate", reason))
     if effective.get("apply_early_stopping") == "true" and (
         effective.get("evaluation_strategy") == "disable"
     ):
@@ -194,7 +195,9 @@ def conflicts(values: Mapping[str, Any], inputs: Mapping[str, Input]) -> list[Pr
     ):
         reason = "does not work with apply_deepspeed, and both are 'true'"
         found.append(("auto_find_batch_size", reason))
-    return [problem("parameters-conflict", f"finetune.{name}", why) for name, why in found]
+    return problems + [
+        problem("parameters-conflict", f"finetune.{name}", why) for name, why in found
+    ]
 
 
 def config_problems(config: Any) -> list[Problem]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from shared.errors import Refused
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -31,6 +33,18 @@ class Phase(StrEnum):
     REJECTED = "rejected"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+def phase_named(name: str) -> Phase:
+    """The phase of this name.
+
+    Raises:
+        Refused: There is none; the message lists those that there are.
+    """
+    try:
+        return Phase(name)
+    except ValueError:
+        raise Refused(f"phase is '{name}'; it must be one of {', '.join(Phase)}") from None
 
 
 FINAL: Final = frozenset(

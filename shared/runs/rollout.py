@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.durations import spell
-from shared.errors import Refused
+from shared.errors import Refused, Unavailable
 from shared.runs import canary, naming
 from shared.runs.endpoints import Rest
 from shared.runs.fencing import still_wanted
@@ -46,14 +46,26 @@ def deploying(run: Run, world: World) -> Outcome:
     if not facts.answers:
         try:
             facts = msgspec.structs.replace(facts, answers=smoke_test(run, world))
-        except Refused as error:
+        except (Refused, Unavailable) as error:
+            if isinstance(error, Unavailable) and not _is_down(run, world):
+                raise  # its container may just be replaced
             why = f"the smoke test failed: {error}"
             return Stop(Phase.FAILED, why, facts=with_logs(run, world))
         return Wait(world.pace.at_once, f"it answered {len(facts.answers)} test prompts", facts)
     waiting = canary.next_share(run, world)
     if waiting is not None:
         return waiting
-    return take_over(run, world, facts, f"it answered {len(facts.answers)} test prompts")
+    why = f"it answered {len(facts.answers)} test prompts"
+    if facts.shares:
+        shares = " and ".join(f"{stage.share} %" for stage in facts.shares)
+        why += f", did well with {shares} of the traffic"
+    return take_over(run, world, facts, why)
+
+
+def _is_down(run: Run, world: World) -> bool:
+    """Whether the deployment has not answered for longer than it may take to load its model."""
+    since = run.failing_since or world.now()
+    return world.now() - since > manifest_of(run).deploy.startup
 
 
 def waking(run: Run, world: World) -> Outcome:

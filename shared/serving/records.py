@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from shared.runs.endpoints import EndpointRecord
     from shared.runs.ports import World
 
 
@@ -44,7 +45,7 @@ class Records:
 
     def _find(self, model: str) -> Found:
         record = self._world.endpoints.load(model)
-        if record is None:
+        if record is None or self._came_to_nothing(record):
             return None
         if record.rest is not Rest.SERVING or not record.scoring_uri or not record.owner:
             return Resting(record.rest)
@@ -57,14 +58,25 @@ class Records:
         return Target(record.scoring_uri, key, record.owner, record.live)
 
     async def models(self) -> Sequence[Listed]:
-        """Every endpoint that has a record."""
+        """Every endpoint that serves, has served or may yet."""
         return await asyncio.to_thread(self._models)
 
     def _models(self) -> list[Listed]:
         return [
             Listed(record.name, record.since, record.rest)
             for record in self._world.endpoints.all()
+            if not self._came_to_nothing(record)
         ]
+
+    def _came_to_nothing(self, record: EndpointRecord) -> bool:
+        """Whether the run that claimed the name has ended before it served: then there is no such model."""
+        if record.rest is not Rest.NEVER_SERVED:
+            return False
+        try:
+            claimant, _ = self._world.runs.load(record.claimed_by)
+        except Missing:
+            return True
+        return claimant.is_final
 
     async def wake(self, model: str) -> None:
         """Leave the wish that the model's run wakes."""

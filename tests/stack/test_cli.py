@@ -17,8 +17,10 @@ from openai import OpenAI
 from local import containers, kept, processes
 from local.cli import main
 from local.cli.chat import NoAnswer, ask
+from local.cli.commands import command
 from local.cli.drop import BadDrop, _files
 from local.ports import free_port
+from local.stack import DEFAULT_STATE
 
 
 class Answers:
@@ -151,6 +153,22 @@ def test_a_rejected_manifest_is_told_with_its_reason(droptune, tmp_path, capsys)
     assert "rejected: no dataset" in capsys.readouterr().out
 
 
+def test_a_manifest_with_many_problems_is_told_line_by_line(droptune, tmp_path, capsys):
+    """Each problem stands by itself, as in `status`."""
+    manifest = tmp_path / "m.json"
+    manifest.write_text("{}")
+    problems = [{"place": "name", "reason": "is required"}, {"place": "x", "reason": "is [odd]"}]
+    rejected = run("rejected", why="2 problems: …; …", problems=problems)
+    droptune.replies["/api/runs"] = [(200, {}, {"runs": []}), (200, {}, {"runs": [rejected]})]
+    droptune.replies["/api/runs/r-1"] = [(200, {}, rejected)]
+    assert main(["drop", str(manifest), "--state", str(droptune.state)]) == 1
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "run r-1 is rejected: 2 problems",
+        "    name: is required",
+        "    x: is [odd]",
+    ]
+
+
 def test_drop_names_every_missing_file(tmp_path):
     """All of them at once, before anything is uploaded."""
     with pytest.raises(BadDrop, match=r"(?s)m\.json: there is no.*x\.csv: there is no"):
@@ -165,6 +183,51 @@ def test_drop_leaves_addresses_and_files_elsewhere_alone(tmp_path):
     manifest = folder / "m.yaml"
     manifest.write_text("dataset: {files: ['https://x/y.jsonl', ../secret, /etc/hosts, gone.csv]}")
     assert _files(manifest, []) == [("manifests", "m.yaml", manifest)]
+
+
+def test_drop_takes_along_what_patterns_and_deepspeed_name(tmp_path):
+    """A pattern means on this machine what it means in the container; nothing else is uploaded."""
+    for name in ("velora/a.csv", "velora/b.jsonl", "velora/more/c.csv", "ds.json", "other/d.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("x")
+    manifest = tmp_path / "m.json"
+
+    def uploaded(files, **finetune):
+        manifest.write_text(json.dumps({"dataset": {"files": files}, "finetune": finetune}))
+        return [name for container, name, _ in _files(manifest, []) if container == "data"]
+
+    assert uploaded("velora/*.csv") == ["velora/a.csv"]
+    assert uploaded(["velora/**/*.csv"], deepspeed="ds.json") == [
+        "velora/a.csv",
+        "velora/more/c.csv",
+        "ds.json",
+    ]
+    assert uploaded("no/*.csv") == []
+
+
+def test_what_to_type_next_names_the_state_folder(tmp_path, capsys):
+    """Who runs a stack elsewhere can copy what a command says."""
+    assert command(DEFAULT_STATE, "status", "r-1") == "python -m local status r-1"
+    assert command(tmp_path, "env") == f"python -m local env --state {tmp_path}"
+    assert main(["env", "--state", str(tmp_path)]) == 1
+    assert f"python -m local up --state {tmp_path}" in capsys.readouterr().err
+
+
+def test_status_gives_each_problem_a_line(droptune, capsys):
+    """Ten problems in one sentence are read by nobody."""
+    problems = [
+        {"place": "idle.after", "reason": "is no span", "mend": "Write 2h"},
+        {"place": "name", "reason": "is required"},
+    ]
+    step = {"at": "2026-01-01T00:00:00Z", "from": "received", "to": "rejected", "why": "2 …; …"}
+    record = run("rejected", timeline=[step], problems=problems)
+    droptune.replies["/api/runs/r-1"] = [(200, {}, record)]
+    assert main(["status", "r-1", "--state", str(droptune.state)]) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "  2026-01-01T00:00:00Z  received → rejected  2 problems:",
+        "    idle.after: is no span. Write 2h",
+        "    name: is required",
+    ]
 
 
 def test_status_lists_runs_plainly_when_not_on_a_terminal(droptune, capsys):

@@ -601,6 +601,22 @@ def test_use_is_measured_and_no_use_is_certain(workspace, endpoint, model):
     assert asked - timedelta(minutes=1) <= found[endpoint] <= datetime.now(UTC)
 
 
+@pytest.mark.parametrize("told", [(502, Unavailable), (500, Refused)])
+def test_a_container_that_is_not_there_is_told_from_one_that_fails(
+    workspace, control_plane, endpoint, model, told
+):
+    """The first may be asked again: a process or node that is replaced comes back by itself."""
+    answered, error = told
+    deploy(workspace, endpoint, model)
+    address = f"{control_plane.url}/_emulator/scoring-failures"
+    failure = {"deployment": "/blue$", "status": 424, "model_status": answered}
+    made = requests.post(address, json=failure, timeout=10)
+    assert made.status_code == 201, made.text
+    with pytest.raises(error):
+        workspace.ask(endpoint, "blue", QUESTION)
+    requests.delete(f"{address}/{made.json()['name']}", timeout=10)
+
+
 def test_each_deployment_is_seen_by_itself(workspace, endpoint, model):
     """Requests, failures and latency by deployment; one that nobody asked is not there."""
     since = datetime.now(UTC)

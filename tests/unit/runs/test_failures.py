@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from shared.errors import Problem
 from shared.runs import failures
 
 
@@ -41,3 +42,10 @@ def test_every_mend_reads_as_a_sentence_of_its_own():
     for failure in failures.FAILURES.values():
         assert failure.mend[0].isupper()
         assert not failure.mend.endswith(".")
+
+
+def test_a_problem_reads_as_sentences_though_its_reason_has_a_full_stop():
+    """Azure's own words often end in one."""
+    assert str(Problem("model", "it was not found.", "Name another")) == (
+        "model: it was not found. Name another"
+    )

@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from shared.errors import Denied, ManifestRejected, Refused
+from shared.errors import Denied, ManifestRejected, Refused, Unavailable
 from shared.runs import intake, manifest, reconciler
 from shared.runs.endpoints import Rest
 from shared.runs.phases import Phase
@@ -47,6 +47,26 @@ def at(sim: Simulation, call: str, act) -> None:
 def deployments(sim: Simulation) -> list[str]:
     sim.workspace._tidy()
     return [name for _, name in sim.workspace.made]
+
+
+def test_a_container_that_is_replaced_during_the_smoke_test_is_asked_again():
+    """A killed process or node comes back by itself; what serves in the end is what was trained."""
+    sim = Simulation()
+    fail(sim, "workspace.ask", Unavailable("The user container is not ready."), times=3)
+    run = drop(sim)
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
+
+
+def test_a_container_that_never_comes_back_fails_the_smoke_test_in_time():
+    """After the time in which it could have loaded its model: what stands there bills."""
+    sim = Simulation()
+    fail(sim, "workspace.ask", Unavailable("The user container is not ready."), times=10**6)
+    run = drop(sim, GOOD | {"deploy": {"startup": "10m"}})
+    play(sim, minutes=40)
+    assert sim.run(run).phase is Phase.FAILED
+    assert "the smoke test failed: The user container is not ready." in sim.run(run).why
+    assert deployments(sim) == []
 
 
 def test_sleep_that_was_decided_on_is_never_given_up():

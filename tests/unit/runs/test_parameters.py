@@ -73,6 +73,12 @@ def test_what_does_not_go_together_is_told_before_the_gpu_finds_out(values, plac
     assert reason in str(problem)
 
 
+def test_one_parameter_that_is_wrong_by_itself_is_not_told_to_change_one_of_two():
+    """The mend fits the problem."""
+    (problem,) = parameters.conflicts({"learning_rate": -1.0}, INPUTS)
+    assert problem.mend == "Give a value that the component takes"
+
+
 def test_parameters_that_go_together_have_no_conflict():
     """Nothing is refused that the component would take."""
     good = {"learning_rate": 1e-9, "apply_early_stopping": "true", "apply_deepspeed": "true"}

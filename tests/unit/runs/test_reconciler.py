@@ -10,7 +10,7 @@ import pytest
 from shared.errors import DataRejected, Problem, Refused, Throttled
 from shared.runs import intake, reconciler
 from shared.runs.endpoints import Rest
-from shared.runs.phases import Phase
+from shared.runs.phases import Phase, phase_named
 from shared.runs.ports import JobState, Look, Provisioning
 from shared.runs.record import Wish
 from tests.worlds import Simulation
@@ -183,6 +183,13 @@ def test_a_rejected_manifest_lists_all_problems_in_record_and_report():
     }
     report = json.loads(sim.manifests.reports["chat.json.errors.json"])
     assert {problem["place"] for problem in report["problems"]} == places
+
+
+def test_a_phase_that_there_is_not_is_told_with_those_that_there_are():
+    """A list that is empty for a slip of the pen misleads."""
+    assert phase_named("serving") is Phase.SERVING
+    with pytest.raises(Refused, match=r"phase is 'servin'; it must be one of received, prepared"):
+        phase_named("servin")
 
 
 def test_bad_rows_reject_the_run_before_any_job():

@@ -94,6 +94,7 @@ def test_a_canary_gets_more_and_more_and_then_all():
     assert all(stage.until - stage.since == timedelta(minutes=10) for stage in facts.shares)
     assert all("1 of 100 requests failed" in stage.verdict[0] for stage in facts.shares)
     assert sim.run(new).phase is Phase.SERVING
+    assert "did well with 10 % and 50 % of the traffic" in sim.run(new).timeline[-1].why
     assert traffic(sim) == {name_of(sim, new): 100}
 
 

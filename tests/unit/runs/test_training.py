@@ -209,6 +209,40 @@ def test_problems_of_all_kinds_are_told_at_once():
     }
 
 
+def test_a_malformed_section_does_not_hide_what_is_wrong_with_another():
+    """A key too many in one place, and still the person learns what else to mend."""
+    sim = Simulation()
+    sim.workspace.versions["Gone"] = []
+    wrong = GOOD | {
+        "idle": {"after": "soon"},
+        "compute": {"nodes": 1, "size": "Standard_Nothing"},
+        "model": {"name": "Gone"},
+        "finetune": {"learning_rate": -1.0, "num_train_epochs": 0},
+        "deploy": {"instances": 99},
+    }
+    run = drop(sim, wrong)
+    play(sim, minutes=2)
+    assert {problem.place for problem in sim.run(run).problems} == {
+        "idle.after",
+        "compute.nodes",
+        "model",
+        "finetune.learning_rate",
+        "finetune.num_train_epochs",
+        "deploy.instances",
+    }
+
+
+def test_a_registry_that_is_not_allowed_is_not_asked():
+    """Who drops a manifest does not choose whom the app talks to; and it is told once."""
+    sim = Simulation()
+    asked = []
+    sim.workspace.foundation_model = lambda *names: asked.append(names)
+    run = drop(sim, GOOD | {"model": {"registry": "elsewhere"}})
+    play(sim, minutes=2)
+    assert [problem.place for problem in sim.run(run).problems] == ["model.registry"]
+    assert not asked
+
+
 def test_the_display_name_has_the_notebooks_form():
     """Model, dataset, effective batch size, scheduler, DeepSpeed, LoRA, kept checkpoints, length."""
     values = {

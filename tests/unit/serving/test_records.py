@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared.errors import Missing
+from shared.errors import DataRejected, Missing, Problem
 from shared.runs import intake, reconciler
 from shared.runs.endpoints import Rest
 from shared.runs.phases import Phase
@@ -104,6 +104,25 @@ async def test_every_endpoint_is_listed_with_its_rest(sim):
     """Sleeping models are models too."""
     (listed,) = await records(sim).models()
     assert (listed.model, listed.rest) == ("chat", Rest.SERVING)
+
+
+async def test_a_name_whose_only_run_was_rejected_is_no_model():
+    """Nobody is told to wait for a run that has ended; while it is under way it is a model to come."""
+    sim = Simulation()
+    sim.preparation.refusal = DataRejected([Problem("a.jsonl", "3 rows are too few")])
+    manifest = {"name": "chat", "dataset": {"files": ["a.jsonl"]}}
+    sim.manifests.drop("chat.json", json.dumps(manifest).encode())
+    intake.receive(sim.world, "chat.json")
+    work(sim)
+    assert sim.endpoints.records["chat"].rest is Rest.NEVER_SERVED
+    assert await records(sim).find("chat") is None
+    assert await records(sim).models() == []
+    sim.preparation.refusal = None
+    sim.manifests.drop("chat.json", json.dumps(manifest | {"deploy": {}}).encode())
+    intake.receive(sim.world, "chat.json")
+    for look in sim.looks.due():
+        reconciler.look(sim.world, look)
+    assert await records(sim).find("chat") == Resting(Rest.NEVER_SERVED)
 
 
 def test_only_old_endpoints_of_ours_that_no_run_owns_are_deleted(sim):
