@@ -121,8 +121,8 @@ def _matching(folder: Path, name: str) -> list[tuple[str, Path]]:
         return [(name, folder / name)] if (folder / name).is_file() else []
     start = folder / prefix_of(name).rpartition("/")[0]
     files = [(file.relative_to(folder).as_posix(), file) for file in sorted(start.rglob("*"))]
-    pattern = matcher(name)
-    return [(path, file) for path, file in files if pattern.fullmatch(path) and file.is_file()]
+    matches = matcher(name)
+    return [(path, file) for path, file in files if matches(path) and file.is_file()]
 
 
 def _named_files(manifest: Path) -> list[str]:
