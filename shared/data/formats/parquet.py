@@ -72,7 +72,7 @@ def parquet_rows(file: File, *, limit: int, count: Callable[[int], None]) -> Ite
         ) as parquet:
             _check_columns(parquet.schema_arrow.names, file.name)
             first = 1
-            for batch in _one_ahead(parquet.iter_batches(batch_size=at_once, use_threads=False)):
+            for batch in _one_ahead(_batches(parquet, at_once)):
                 for some in written_out(batch):
                     yield from rows_of_batch(some, first=first, limit=limit)
                     first += len(some)
@@ -92,6 +92,15 @@ def parquet_rows(file: File, *, limit: int, count: Callable[[int], None]) -> Ite
             raise
         said = " ".join(str(error).split())
         raise damaged(file.name, f"is not Parquet, or damaged: {said}", "Write it anew") from error
+
+
+def _batches(parquet: Any, rows: int) -> Iterator[Any]:
+    """All rows, so many at a time, and never of two row groups at once.
+
+    Each row group has dictionaries of its own, and Arrow puts no nested column together whose dictionaries differ.
+    """
+    for group in range(parquet.num_row_groups):
+        yield from parquet.iter_batches(batch_size=rows, row_groups=[group], use_threads=False)
 
 
 def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:

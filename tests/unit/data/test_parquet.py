@@ -342,3 +342,12 @@ def test_references_are_written_out_as_what_they_refer_to(monkeypatch, room):
     plain = rows(parquet(table, use_dictionary=False), "a.parquet")
     for store_schema in (True, False):
         assert rows(parquet(table, store_schema=store_schema), "a.parquet") == plain
+
+
+def test_row_groups_with_dictionaries_of_their_own_are_read_one_after_the_other(monkeypatch):
+    """No batch has rows of two groups: Arrow puts no nested column together from two dictionaries."""
+    monkeypatch.setattr("shared.data.formats.parquet.MOST_DENSE", -1)
+    table = pa.Table.from_pylist(conversations(600))
+    found = rows(parquet(table, row_group_size=7), "a.parquet")
+    assert [number for number, _ in found] == list(range(1, 601))
+    assert [json.loads(row) for _, row in found] == conversations(600)
