@@ -128,6 +128,14 @@ def processes_with(mark: str) -> list[psutil.Process]:
     ]
 
 
+def sleeping(seconds: str) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if process.info["cmdline"] == ["sleep", seconds]
+    ]
+
+
 def wait_until(holds) -> None:
     deadline = time.monotonic() + 60
     while not holds():
@@ -171,8 +179,9 @@ def test_a_runner_that_dies_takes_its_nodes_along_and_is_started_again(
         f"echo up >> {tmp_path}/starts; test $(wc -l < {tmp_path}/starts) = 2 || sleep 302"
     )
     ml_client.jobs.create_or_update(job)
-    wait_until((tmp_path / "starts").exists)
-    (node,) = processes_with("sleep 302")
+    # Not the shell: while it counts the lines, it is two processes of one command line.
+    wait_until(lambda: sleeping("302"))
+    (node,) = sleeping("302")
     (runner,) = processes_with(str(control_plane.plane.settings.state / "jobs" / job.name))
     runner.kill()
     assert wait_for(ml_client, job.name) == "Completed"
