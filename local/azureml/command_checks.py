@@ -233,7 +233,7 @@ def _check_compute(
                 f"resources.instance_type: the VM size '{wanted}' is not supported in this region.",
             )
         return
-    cluster = computes.find(plane, name)
+    cluster = computes.find_cluster(plane, name)
     if cluster is None:
         raise ArmError(400, "UserError", f"Unknown compute target '{name}'.")
     most = int((cluster["cluster"].get("scaleSettings") or {}).get("maxNodeCount") or 1)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from local.azureml import compute_faults, operations, sizes
+from local.azureml import compute_faults, compute_instances, operations, sizes
 from local.azureml.api_versions import in_version
 from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
+from local.azureml.faults import PREFIX
 from local.azureml.wire import (
     PROVIDER,
     WORKSPACE,
@@ -23,6 +24,8 @@ from local.azureml.wire import (
     NotEmulated,
     answer,
     empty,
+    json_body,
+    open_to_all,
     page_size,
     page_token,
     paged_documents,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from local.azureml.plane import Plane
 
 KIND = "compute"
+_CLUSTER = "AmlCompute"
 _PREVIEWS = ("properties.enableBatchPrivateLink",)
 _NAME = re.compile(r"^[a-zA-Z][a-zA-Z0-9-]{0,30}[a-zA-Z0-9]$")
 
@@ -43,8 +47,20 @@ def compute_id(plane: Plane, name: str) -> str:
     return f"{plane.workspace_id}/computes/{name}"
 
 
+def find_cluster(plane: Plane, name: str) -> dict[str, Any] | None:
+    """The cluster that a job is to run on, or None if there is none (any more).
+
+    Raises:
+        NotEmulated: It is compute of another kind.
+    """
+    found = find(plane, name)
+    if found is not None and _type(found) != _CLUSTER:
+        raise NotEmulated(f"a job on compute of type {_type(found)!r}")
+    return found
+
+
 def find(plane: Plane, name: str) -> dict[str, Any] | None:
-    """The cluster as it is now, or None if there is none (any more)."""
+    """The compute as it is now, or None if there is none (any more)."""
     stored = plane.store.get(KIND, compute_id(plane, name))
     if stored is None:
         return None
@@ -55,12 +71,21 @@ def find(plane: Plane, name: str) -> dict[str, Any] | None:
     return stored.body
 
 
+def _type(body: dict[str, Any]) -> str:
+    """The compute's type, as Azure calls it."""
+    return str(body.get("type", _CLUSTER))
+
+
 def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
-    """The cluster as ARM shows it at this moment."""
+    """The compute as ARM shows it at this moment."""
     ready = datetime.fromisoformat(body["ready_at"]) <= plane.clock.now()
     end = "Failed" if body.get("fails") else "Succeeded"
     state = "Deleting" if body["gone_at"] else (end if ready else "Creating")
-    cluster = _shown_cluster(body, settled=ready and not body.get("fails"))
+    kind = _type(body)
+    if kind == _CLUSTER:
+        own = _shown_cluster(body, settled=ready and not body.get("fails"))
+    else:
+        own = compute_instances.shown(body)
     return {
         "id": body["id"],
         "name": body["name"],
@@ -73,13 +98,13 @@ def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
             "disableLocalAuth": body["disable_local_auth"],
             "description": body["description"],
             "resourceId": None,
-            "computeType": "AmlCompute",
+            "computeType": kind,
             "computeLocation": body["location"],
             "provisioningState": state,
             "provisioningErrors": [{"error": body["fails"]}] if state == "Failed" else None,
             "provisioningWarnings": {},
             "isAttachedCompute": False,
-            "properties": cluster,
+            "properties": own,
         },
     }
 
@@ -136,7 +161,7 @@ def _checked(name: str, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str,
     """
     properties = body.get("properties") or {}
     kind = properties.get("computeType")
-    if kind != "AmlCompute":
+    if kind != _CLUSTER:
         raise NotEmulated(f"compute of type {kind!r} (only AmlCompute)")
     if not _NAME.match(name):
         raise ArmError(
@@ -147,7 +172,7 @@ def _checked(name: str, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str,
         )
     cluster = dict(properties.get("properties") or {})
     size = sizes.find_size(str(cluster.get("vmSize")))
-    if size is None or "AmlCompute" not in size["supportedComputeTypes"]:
+    if size is None or _CLUSTER not in size["supportedComputeTypes"]:
         raise ArmError(
             400,
             "InvalidPropertyValue",
@@ -167,7 +192,7 @@ def _checked(name: str, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str,
 
 
 def routes(plane: Plane) -> Iterable[web.RouteDef]:
-    """`computes`: get, list, create or update, delete."""
+    """`computes`: get, list, create or update, delete; and `/_emulator/compute-instances`."""
     one = f"{WORKSPACE}/computes/{{compute}}"
 
     async def get(request: web.Request) -> web.Response:
@@ -197,11 +222,30 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
     async def delete(request: web.Request) -> web.Response:
         return _delete(plane, request)
 
+    @open_to_all
+    async def put_instance(request: web.Request) -> web.Response:
+        name = request.match_info["compute"]
+        identity = compute_id(plane, name)
+        body = compute_instances.kept(plane, identity, name, await json_body(request))
+        plane.store.put(KIND, identity, body)
+        return answer(_shown(plane, body))
+
+    @open_to_all
+    async def delete_instance(request: web.Request) -> web.Response:
+        return empty(
+            200
+            if plane.store.delete(KIND, compute_id(plane, request.match_info["compute"]))
+            else 204
+        )
+
+    instance = f"{PREFIX}compute-instances/{{compute}}"
     return [
         web.get(f"{WORKSPACE}/computes", listed),
         web.get(one, get),
         web.put(one, put),
         web.delete(one, delete),
+        web.put(instance, put_instance),
+        web.delete(instance, delete_instance),
     ]
 
 
@@ -210,6 +254,8 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
     body = await typed_body(request, "workspaces/computes")
     properties, cluster = _checked(name, body)
     before, now = find(plane, name), plane.clock.now()
+    if before is not None and _type(before) != _CLUSTER:
+        raise NotEmulated(f"a cluster in the place of compute of type {_type(before)!r}")
     if before is not None and before["cluster"]["vmSize"] != cluster["vmSize"]:
         raise ArmError(
             409, "Conflict", f"The VM size of the existing compute '{name}' cannot be changed."

@@ -171,7 +171,7 @@ def _check_size(role: str, name: str) -> None:
 def _check_cluster(plane: Plane, wanted: str) -> None:
     matched = _CLUSTER_ID.search(wanted)
     name = matched["name"] if matched else wanted
-    if name.lower() != "serverless" and computes.find(plane, name) is None:
+    if name.lower() != "serverless" and computes.find_cluster(plane, name) is None:
         raise ArmError(400, "UserError", f"Unknown compute target '{name}'.")
 
 

@@ -6,7 +6,7 @@ fine-tuning or inference ends, and keep listing what is past its date. A run is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from shared.assets import LATEST
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
+    from shared.assets import AssetId
     from shared.runs.model_section import Model
     from shared.runs.ports import FoundationModel, World
 
@@ -47,17 +48,15 @@ def choose(asked: Model, world: World) -> Choice:
 
 
 def _stand_in(trouble: Problem, world: World) -> Choice:
-    """The first fallback model that can be had; `trouble` is why the one asked for cannot."""
+    """The first fallback model that will do; `trouble` is why the one asked for will not."""
     missed = []
     for other in world.limits.fallback_models:
-        model, why = _sought(other.registry, other.name, other.version, world)
-        if model is not None:
-            why = _retired(model, world.now().date())
-        if why is None:
-            assert model is not None
+        choice = _considered(other, world)
+        if choice.model is not None:
+            model = choice.model
             note = f"{trouble.reason}: {model.name} version {model.version} stands in for it"
-            return _tunable(model, (note, *_lifecycle(model, world.now().date())))
-        missed.append(f"{other.name}: {why.reason}")
+            return replace(choice, notes=(note, *choice.notes))
+        missed += [f"{other.name}: {why.reason}" for why in choice.problems]
     said = "; ".join(missed) or "the setting DROPTUNE_FALLBACK_MODELS is empty"
     told = Problem(
         "model.allow_fallback",
@@ -65,6 +64,18 @@ def _stand_in(trouble: Problem, world: World) -> Choice:
         "Have one named in DROPTUNE_FALLBACK_MODELS, or choose another model",
     )
     return Choice(None, problems=(trouble, told))
+
+
+def _considered(other: AssetId, world: World) -> Choice:
+    """A fallback model, or why it will not do either."""
+    model, why = _sought(other.registry, other.name, other.version, world)
+    today = world.now().date()
+    if model is not None:
+        why = _retired(model, today)
+    if why is not None:
+        return Choice(None, problems=(why,))
+    assert model is not None
+    return _tunable(model, _lifecycle(model, today))
 
 
 def _sought(

@@ -95,6 +95,11 @@ class Journey:
         self._undo.append(f"computes/{name}")
         self.control("PUT", self._undo[-1], fault)
 
+    def put_instance(self, name: str) -> None:
+        """Let somebody's compute instance have that name."""
+        self._undo.append(f"compute-instances/{name}")
+        self.control("PUT", self._undo[-1], {})
+
     def order(self, **order: Any) -> None:
         """Tell the next jobs that match what is to become of them."""
         self.control("POST", "job-orders", order)

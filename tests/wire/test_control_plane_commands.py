@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+import requests
 from azure.core.exceptions import HttpResponseError
 
 from tests.wire.job_making import wait_for
@@ -210,11 +211,14 @@ def test_azure_refuses_what_cannot_run(ml_client):
         ml_client.jobs.create_or_update(a_command("true", environment="azureml:nothing:7"))
 
 
-def test_what_would_be_ignored_is_refused(ml_client):
+def test_what_would_be_ignored_is_refused(ml_client, control_plane):
     """501, with what it is."""
     from azure.ai.ml import Input, UserIdentityConfiguration
 
+    instance = f"{control_plane.url}/_emulator/compute-instances/workstation"
+    requests.put(instance, json={}, timeout=10).raise_for_status()
     cases = [
+        ({"compute": "workstation"}, "compute of type 'ComputeInstance'"),
         (
             {"distribution": {"type": "mpi", "process_count_per_instance": 1}},
             "distribution of type 'Mpi'",
@@ -243,6 +247,7 @@ def test_what_would_be_ignored_is_refused(ml_client):
         with pytest.raises(HttpResponseError, match=said) as refused:
             ml_client.jobs.create_or_update(a_command("true", **changed))
         assert refused.value.status_code == 501
+    requests.delete(instance, timeout=10).raise_for_status()
 
 
 def test_the_same_job_again_is_the_job_that_is_there(ml_client):

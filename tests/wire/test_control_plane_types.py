@@ -195,6 +195,21 @@ def test_a_cluster_has_azures_shape_from_creating_to_deleting(watch, arm):
     until(arm, path, None)
 
 
+def test_a_compute_instance_has_azures_shape(watch, arm, slow):
+    """Put there by the test control, shown and listed among the clusters, replaced by none, deleted as they are."""
+    name = fresh("typed")
+    control = f"{slow.url}/_emulator/compute-instances/{name}"
+    assert requests.put(control, json={"size": "Standard_None"}, timeout=10).status_code == 400
+    assert requests.put(control, json={}, timeout=10).status_code == 200
+    path = f"computes/{name}"
+    shown = look(arm, path)["properties"]
+    assert (shown["computeType"], shown["provisioningState"]) == ("ComputeInstance", "Succeeded")
+    assert name in {each["name"] for each in arm.ask("GET", "computes").json()["value"]}
+    assert arm.ask("PUT", path, json=CLUSTER, params=STABLE).status_code == 501
+    arm.ask("DELETE", path, params={**STABLE, "underlyingResourceAction": "Delete"})
+    until(arm, path, None)
+
+
 def test_a_job_has_azures_shape_from_not_started_to_completed(watch, arm, slow, tmp_path):
     """NotStarted, Preparing, Queued, Running, Finalizing and Completed of a pipeline job."""
     with pointed_at(slow):

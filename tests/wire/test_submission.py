@@ -10,14 +10,16 @@ import uuid
 
 import pytest
 import requests
+from azure.core.exceptions import HttpResponseError
 
+from shared.assets import AssetId
 from shared.cloud import storage
 from shared.cloud.configs import BlobConfigs
 from shared.runs import reconciler
 from shared.runs.naming import TAG
 from shared.runs.phases import Phase
 from tests.wire.job_making import wait_for
-from tests.wire.journeys import GPU
+from tests.wire.journeys import FALLBACK, GPU
 
 FAMILY = "StandardNCADSA100v4Family"
 PREEMPTED = (
@@ -28,6 +30,21 @@ PREEMPTED = (
 
 def new(kind: str) -> str:
     return f"{kind}-{uuid.uuid4().hex[:8]}"
+
+
+def somebodys_cluster(client, name: str) -> None:
+    """Make a cluster as a person would."""
+    from azure.ai.ml.entities import AmlCompute
+
+    asked = AmlCompute(name=name, size=GPU, min_instances=0, max_instances=1)
+    client.compute.begin_create_or_update(asked).result()
+
+
+def somebodys_failed_cluster(journey, client, name: str) -> None:
+    """Have one fail to come up as a person makes it."""
+    journey.spoil_cluster(name, code="AllocationFailed", message="No machines.")
+    with pytest.raises(HttpResponseError, match="No machines"):
+        somebodys_cluster(client, name)
 
 
 def deprecation(day: str) -> dict:
@@ -90,6 +107,28 @@ def test_a_model_for_inference_alone_is_refused(journey):
     journey.change_model(name, "2", systemMetadata={"tasks": tasks})
     told = journey.refused(model={"name": name, "allow_fallback": True})
     assert f"the model '{name}' version 2 can be fine-tuned for nothing" in told
+
+
+def test_a_fallback_that_fails_itself_is_passed_over_or_told(journey):
+    """One that is gone, one that is retired, one for inference alone: the next stands in; without it all are told."""
+    asked, gone, retired, mute = new("model"), new("model"), new("model"), new("model")
+    journey.change_model(asked, "1", systemMetadata=deprecation("2025-06-30"))
+    journey.change_model(gone, "1", isArchived=True)
+    journey.change_model(retired, "1", systemMetadata=deprecation("2025-08-30"))
+    tasks = json.dumps({"inferenceTasks": ["chat-completion"]})
+    journey.change_model(mute, "1", systemMetadata={"tasks": tasks})
+    assets = [AssetId("azureml", "models", name, "latest") for name in (gone, retired, mute)]
+    journey.sim.limited(fallback_models=(*assets, FALLBACK))
+    model = {"name": asked, "allow_fallback": True}
+    facts = journey.trained(model=model)
+    assert facts.foundation_model == "azureml://registries/azureml/models/Phi-4/versions/8"
+    assert facts.notes[0].endswith("Phi-4 version 8 stands in for it")
+    journey.sim.limited(fallback_models=tuple(assets))
+    told = journey.refused(model=model)
+    assert f"the model '{asked}' version 1 is retired" in told
+    assert f"{gone}: every version of '{gone}' in the registry 'azureml' is archived" in told
+    assert f"{retired}: the model '{retired}' version 1 is retired" in told
+    assert f"{mute}: the model '{mute}' version 1 can be fine-tuned for nothing" in told
 
 
 def test_a_version_that_is_not_there_is_told_with_those_that_are(journey):
@@ -178,6 +217,45 @@ def test_a_cluster_that_fails_is_made_with_the_next_priority(journey, ml_client)
     facts = journey.trained(compute=asked)
     assert facts.tried == {"dedicated": "AllocationFailed: No machines."}
     assert ml_client.compute.get(name).tier == "low_priority"
+    ml_client.compute.begin_delete(name).result()
+
+
+def test_compute_that_is_no_cluster_is_refused_and_left_alone(journey, ml_client):
+    """Somebody's workstation has the name; the manifest's author is told its type."""
+    name = new("c")
+    journey.put_instance(name)
+    told = journey.refused(compute={"cluster": name})
+    said = f"compute.cluster: the compute {name} is of type ComputeInstance, not a cluster"
+    assert f"{said}. Mend the cluster, name another one" in told
+    there = ml_client.compute.get(name)
+    assert (there.type, there.state) == ("computeinstance", "Running")
+
+
+def test_somebodys_cluster_that_failed_is_refused_and_left_alone(journey, ml_client):
+    """Made without Droptune's tag: it is for its owner to mend or to delete."""
+    name = new("c")
+    somebodys_failed_cluster(journey, ml_client, name)
+    told = journey.refused(compute={"cluster": name})
+    assert f"compute.cluster: the cluster {name} has failed: AllocationFailed" in told
+    assert ml_client.compute.get(name).provisioning_state == "Failed"
+    ml_client.compute.begin_delete(name).result()
+
+
+def test_a_cluster_that_fails_its_owner_after_the_check_fails_the_run(journey, ml_client):
+    """Deleted and made again while the run waited for quota: no job is submitted to it, and it stays as it is."""
+    name = new("c")
+    somebodys_cluster(ml_client, name)
+    journey.control("PUT", "quota", {"used": {FAMILY: 180}})
+    run = journey.drop(compute={"cluster": name})
+    journey.play(run, lambda found: "quota" in found.why)
+    ml_client.compute.begin_delete(name).result()
+    somebodys_failed_cluster(journey, ml_client, name)
+    found = journey.ended(run)
+    assert found.phase is Phase.FAILED
+    assert found.facts.training_failure == "cluster-not-usable"
+    assert f"the cluster {name} has failed: AllocationFailed: No machines." in found.why
+    assert found.facts.job is None
+    assert ml_client.compute.get(name).provisioning_state == "Failed"
     ml_client.compute.begin_delete(name).result()
 
 
@@ -355,6 +433,20 @@ def test_steps_that_cannot_be_read_hide_nothing_of_the_job(journey):
     assert (job.status, job.waits) == ("Running", False)
     reconciler.cancel(journey.sim.world, run, "seen enough")
     journey.ended(run)
+
+
+def test_a_job_that_trains_for_too_long_is_cancelled(journey, ml_client):
+    """It runs and responds, and never ends; the run fails with what to do, and no attempt follows."""
+    run = journey.drop()
+    journey.order(job=run, at="Running", do="hold")
+    found = journey.play(run, lambda found: "is Running" in found.why)
+    assert found.phase is Phase.TRAINING
+    found = journey.ended(run, step=12 * 3600)
+    assert found.phase is Phase.FAILED
+    assert found.facts.training_failure == "job-too-long"
+    assert "took longer than 7d. Train on fewer rows, fewer epochs or more GPUs" in found.why
+    assert ml_client.jobs.get(f"{run}-a1").status == "Canceled"
+    assert journey.workspace.job(f"{run}-a2") is None
 
 
 def test_a_job_that_does_not_respond_is_cancelled_and_tried_again(journey, ml_client):

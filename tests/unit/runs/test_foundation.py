@@ -104,6 +104,25 @@ def test_the_first_fallback_that_can_be_had_stands_in():
     assert choice.model.name == "Phi-4"
 
 
+def test_a_fallback_that_cannot_be_tuned_is_passed_over():
+    """The operator's slip is not the author's trouble while another model in the list will do."""
+    sim = Simulation()
+    sim.workspace.versions["Old"] = []
+    sim.workspace.versions["Reads"] = [model("Reads", tasks=("text-classification",))]
+    sim.workspace.versions["Ends"] = [model("Ends", tuning_ends=PAST)]
+    names = ("Reads", "Ends", "Phi-4")
+    assets = [AssetId("azureml", "models", each, "latest") for each in names]
+    asked = Model(name="Old", allow_fallback=True)
+    sim.limited(fallback_models=tuple(assets))
+    choice = foundation.choose(asked, sim.world)
+    assert choice.model is not None
+    assert choice.model.name == "Phi-4"
+    sim.limited(fallback_models=tuple(assets[:2]))
+    _, told = foundation.choose(asked, sim.world).problems
+    assert "Reads: the model 'Reads' version 2 can be fine-tuned for text-class" in told.reason
+    assert "Ends: the model 'Ends' version 2 is retired" in told.reason
+
+
 def test_without_a_fallback_to_be_had_both_troubles_are_told():
     """The author learns of their model, the operator of the list."""
     first, second = choose(allow_fallback=True).problems
