@@ -63,7 +63,7 @@ def save(plane: Plane, job: Job) -> None:
 
 
 def folder(plane: Plane, name: str) -> Path:
-    """The job's folder: `job.json`, `std_log.txt`, `steps.jsonl`, `result.json`, data."""
+    """The job's folder: `job.json`, `std_log.txt`, data, and what the process tells (see `training`)."""
     return plane.settings.state / "jobs" / name
 
 

@@ -228,7 +228,7 @@ class _Runner:
             process = None
             if training.read_result(folder) is None:
                 self._count_death(name)
-        self._read_steps(name)
+        self._read_progress(name)
         result = training.read_result(folder)
         assert result is not None
         if result["status"] == "Canceled":  # it took longer than its limit
@@ -324,16 +324,20 @@ class _Runner:
         try:
             while not gone.done():
                 await asyncio.wait((gone,), timeout=0.2)
-                self._read_steps(name)
+                self._read_progress(name)
         except asyncio.CancelledError:
             gone.cancel()
             await training.kill(process)
             raise
 
-    def _read_steps(self, name: str) -> None:
-        job = self._job(name)
+    def _read_progress(self, name: str) -> None:
+        """Take over what the process told: properties of the job's run, and the steps' statuses."""
+        job, folder = self._job(name), job_documents.folder(self._plane, name)
+        told = training.read_properties(folder)
+        if told.keys() - job["properties"].keys():
+            job["properties"] = {**told, **job["properties"]}  # on Azure one that is set stays
+            job_documents.save(self._plane, job)
         seen = job.get("steps_seen", 0)
-        folder = job_documents.folder(self._plane, name)
         for step, status, time in training.read_steps(folder, seen):
             seen += 1
             job["steps_seen"] = seen

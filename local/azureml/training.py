@@ -1,8 +1,9 @@
 """The training process of a job: started, adopted, watched, ended.
 
-Its contract is a folder: it reads `job.json`, appends to `std_log.txt` and `steps.jsonl`, and
-writes `result.json` as its very last act. It is started in a process group of its own and may
-outlive the control plane, which finds it again by its pid and its start.
+Its contract is a folder: it reads `job.json`, appends to `std_log.txt` and `steps.jsonl`, may leave
+properties of the job's root run in `properties.json`, and writes `result.json` as its very last
+act. It is started in a process group of its own and may outlive the control plane, which finds it
+again by its pid and its start.
 """
 
 from __future__ import annotations
@@ -75,6 +76,17 @@ def read_steps(folder: Path, seen: int) -> Iterator[tuple[str, str, str]]:
             yield str(step["step"]), str(step["status"]), str(step["time"])
         except (ValueError, KeyError, TypeError):
             yield "", "", ""  # a torn line of a killed attempt still counts as seen
+
+
+def read_properties(folder: Path) -> dict[str, str]:
+    """The properties of the job's root run that the process left in `properties.json`; none so far, or none at all."""
+    try:
+        told = json.loads((folder / "properties.json").read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return (
+        {str(name): str(value) for name, value in told.items()} if isinstance(told, dict) else {}
+    )
 
 
 def last_lines(folder: Path, number: int = 20) -> str:

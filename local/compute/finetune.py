@@ -91,7 +91,7 @@ def run(job: Job) -> None:
 
         tracking = Tracking(job.tracking_uri, job.tracking_run_id)
         tracking.params({name: value for name, value in job.inputs.items() if value is not None})
-        tokenizer, prepared = _preprocess(inputs, foundation, dataset, tracking)
+        tokenizer, prepared = _preprocess(job, inputs, foundation, dataset)
     with job.step("finetune"):
         model = _finetune(
             job,
@@ -125,7 +125,7 @@ def _tell_deviations(inputs: Inputs) -> None:
 
 
 def _preprocess(
-    inputs: Inputs, foundation: Foundation, dataset: Dataset, tracking: Tracking
+    job: Job, inputs: Inputs, foundation: Foundation, dataset: Dataset
 ) -> tuple[Any, Prepared]:
     from transformers import PreTrainedTokenizerFast
 
@@ -143,7 +143,7 @@ def _preprocess(
     # The component counts each epoch's tokens of both splits.
     tokens = inputs.num_train_epochs * sum(len(row.input_ids) for row in rows)
     assistant = inputs.num_train_epochs * sum(row.assistant_tokens for row in rows)
-    tracking.tags(
+    job.tell_properties(
         {
             "PipelineType": "Finetune",
             "__azureml_ft_training_tokens": tokens,

@@ -1,7 +1,8 @@
 """A job's folder: what is asked (`job.json`), what happens (`steps.jsonl`), what came of it (`result.json`).
 
 The folder is the whole contract between the control plane and the training process, so that either
-can die and start again. `job.json` is only read here; the two others are only written here.
+can die and start again. Properties of the job's root run go to `properties.json`. `job.json` is only read
+here; the others are only written here.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Job:
         folder: Where the job's files lie.
         name: The job's name in the control plane.
         tracking_uri: The MLflow server, `http://host:port`.
-        tracking_run_id: The MLflow run that takes parameters, metrics and tags.
+        tracking_run_id: The MLflow run that takes parameters and metrics.
         inputs: The component's inputs as sent, unchecked.
         outputs: The folder of each output, by the output's name.
     """
@@ -51,6 +52,11 @@ class Job:
         line = {"step": step, "status": status, "time": datetime.now(UTC).isoformat()}
         with (self.folder / "steps.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    def tell_properties(self, values: Mapping[str, Any]) -> None:
+        """Write `properties.json` in one atomic move: the properties of the job's root run, as text."""
+        told = {name: str(value) for name, value in values.items()}
+        write_atomically(self.folder / "properties.json", json.dumps(told))
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Send parameters, metrics and tags to the job's MLflow run, through short outages of the server.
+"""Send parameters and metrics to the job's MLflow run, through short outages of the server.
 
 Nothing is lost and nothing is sent twice: points wait in memory while the server is away, and a job that
 resumes from a checkpoint sends what the run misses of the checkpoint's history.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 BATCH: Final = 500  # MLflow takes at most 1000 metrics in a request
-LONGEST_VALUE: Final = 500  # of a parameter or tag
+LONGEST_VALUE: Final = 500  # of a parameter
 NOT_METRICS: Final = frozenset({"step"})
 
 
@@ -41,25 +41,18 @@ class Tracking:
         self._patience = patience
         self._metrics: list[Any] = []
         self._params: list[Any] = []
-        self._tags: list[Any] = []
         self._known: set[tuple[str, int]] = set()
         self._away = False
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Queue parameters; MLflow takes the same value twice, so a resumed job may repeat them."""
-        from mlflow.entities import Param
-
-        self._params += [Param(name, str(value)[:LONGEST_VALUE]) for name, value in values.items()]
-
-    def tags(self, values: Mapping[str, Any]) -> None:
-        """Queue tags, which Azure ML shows as the run's properties, and send if possible.
+        """Queue parameters, and send if possible; a resumed job may repeat them, for MLflow takes the same twice.
 
         Raises:
             SystemFailure: As for `metrics`.
         """
-        from mlflow.entities import RunTag
+        from mlflow.entities import Param
 
-        self._tags += [RunTag(name, str(value)[:LONGEST_VALUE]) for name, value in values.items()]
+        self._params += [Param(name, str(value)[:LONGEST_VALUE]) for name, value in values.items()]
         self._send()
 
     def metrics(self, step: int, values: Mapping[str, Any]) -> None:
@@ -122,10 +115,10 @@ class Tracking:
             self._away = True
 
     def _send_all(self) -> None:
-        while self._params or self._tags or self._metrics:
-            params, tags, metrics = self._params[:100], self._tags[:100], self._metrics[:BATCH]
-            self._client.log_batch(self._run_id, metrics=metrics, params=params, tags=tags)
-            del self._params[:100], self._tags[:100], self._metrics[:BATCH]
+        while self._params or self._metrics:
+            params, metrics = self._params[:100], self._metrics[:BATCH]
+            self._client.log_batch(self._run_id, metrics=metrics, params=params)
+            del self._params[:100], self._metrics[:BATCH]
         if self._away:
             print("MLflow answers again; all waiting metrics are sent", flush=True)
             self._away = False

@@ -147,6 +147,10 @@ class JobFolder:
         return json.loads((self.folder / "result.json").read_text())
 
     @property
+    def properties(self) -> dict[str, str]:
+        return json.loads((self.folder / "properties.json").read_text())
+
+    @property
     def steps(self) -> list[tuple[str, str]]:
         lines = (self.folder / "steps.jsonl").read_text().splitlines()
         return [(told["step"], told["status"]) for told in map(json.loads, lines)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TERMINAL = {"Completed", "Failed", "Canceled"}
 
 
-def data_file(folder: Path, do: str = "complete", **more: str) -> Path:
+def data_file(folder: Path, do: str = "complete", **more: object) -> Path:
     """A train file whose first line tells the training process what to do."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "train.jsonl"

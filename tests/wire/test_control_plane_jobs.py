@@ -52,6 +52,24 @@ def test_metrics_are_read_through_the_workspaces_tracking(ml_client, completed):
         mlflow.get_run("nobody")
 
 
+def test_properties_of_the_root_run_are_the_jobs(ml_client, registry_client, ask, tmp_path):
+    """What the process leaves there shows with the job and in run history, not as a tag; what was sent stays."""
+    from mlflow.tracking import MlflowClient
+
+    left = {"__azureml_ft_training_tokens": "120", "mine": "theirs"}
+    job = fine_tune(registry_client, data_file(tmp_path, properties=left))
+    job.properties = {"mine": "ours"}
+    made = submit(ml_client, job)
+    assert "__azureml_ft_training_tokens" not in made.properties
+    assert wait_for(ml_client, job.name) == "Completed"
+    shown = ml_client.jobs.get(job.name).properties
+    history = f"/history/v1.0{made.id.partition('/jobs/')[0]}/runs/{job.name}"
+    for properties in (shown, ask(history)["properties"]):
+        assert (properties["__azureml_ft_training_tokens"], properties["mine"]) == ("120", "ours")
+    uri = ml_client.workspaces.get("droptune-local").mlflow_tracking_uri
+    assert not left.keys() & MlflowClient(tracking_uri=uri).get_run(job.name).data.tags.keys()
+
+
 def test_children_are_the_components_steps(ml_client, completed):
     """The pipeline's child runs are listed with their statuses."""
     children = list(ml_client.jobs.list(parent_job_name=completed))

@@ -19,14 +19,19 @@ def model_of(droptune: Droptune, run: str):
     return make_client().models.get(facts.model, version=facts.model_version)
 
 
-def test_metrics_curves_and_tokens_are_read_from_the_job(droptune: Droptune) -> None:
-    """Through mlflow, into the record, and from there into the model's properties."""
+@pytest.mark.parametrize("labels", ["properties", "tags"])
+def test_metrics_curves_and_tokens_are_read_from_the_job(droptune: Droptune, labels: str) -> None:
+    """Through mlflow, into the record, and from there into the model's properties.
+
+    The component leaves its counts of tokens as properties of the root run, which are those of the job; a tracking
+    server may show such labels as tags.
+    """
     orders = {
         "metrics": {"loss": [3.0, 2.0, 1.0], "eval_loss": [2.5, 0.5]},
-        "tags": {"__azureml_ft_training_tokens": "1234", "__azureml_ft_assistant_tokens": "567"},
+        labels: {"__azureml_ft_training_tokens": "1234", "__azureml_ft_assistant_tokens": "567"},
     }
     gate = {"eval_loss": {"max": 0.6}}
-    run = droptune.play(droptune.drop("reviewed", orders, gate=gate))
+    run = droptune.play(droptune.drop(f"reviewed-{labels}", orders, gate=gate))
     assert run.phase is Phase.SERVING, run.why
     facts = run.facts
     assert facts.metrics == {"loss": 1.0, "eval_loss": 0.5}
@@ -40,7 +45,7 @@ def test_metrics_curves_and_tokens_are_read_from_the_job(droptune: Droptune) -> 
     model = model_of(droptune, run.id)
     assert model.type == "mlflow_model"
     assert model.tags[TAG] == run.id
-    assert (model.tags["gate"], model.tags["manifest"]) == ("passed", "reviewed.json")
+    assert (model.tags["gate"], model.tags["manifest"]) == ("passed", f"reviewed-{labels}.json")
     properties = model.properties
     assert properties["droptune_job"] == facts.job
     assert properties["droptune_foundation_model"] == facts.foundation_model

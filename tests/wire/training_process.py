@@ -2,8 +2,8 @@
 
 It is started as `python training_process.py JOB_DIR` and takes its orders from the first line of the
 train file: `{"do": "complete" | "fail" | "die" | "die-once" | "hold", "until": FILE, "metrics": {NAME:
-[VALUE, …]}, "tags": {…}, "serves": ORDERS}`; `serves` are the orders of `scoring_process.py`, should the model be
-deployed. It needs the standard library alone.
+[VALUE, …]}, "tags": {…}, "properties": {…}, "serves": ORDERS}`; `serves` are the orders of
+`scoring_process.py`, should the model be deployed. It needs the standard library alone.
 """
 
 from __future__ import annotations
@@ -48,9 +48,20 @@ def track(job: dict, call: str, body: dict) -> None:
 
 
 def finish(folder: Path, result: dict) -> None:
-    partial = folder / "result.partial"
-    partial.write_text(json.dumps(result))
-    partial.replace(folder / "result.json")
+    write(folder, "result", result)
+
+
+def write(folder: Path, name: str, content: dict) -> None:
+    partial = folder / f"{name}.partial"
+    partial.write_text(json.dumps(content))
+    partial.replace(folder / f"{name}.json")
+
+
+def label(folder: Path, job: dict, orders: dict) -> None:
+    for name, value in orders.get("tags", {}).items():
+        set_tag(job, name, value)
+    if "properties" in orders:
+        write(folder, "properties", orders["properties"])
 
 
 def main() -> int:
@@ -82,8 +93,7 @@ def main() -> int:
         for number, value in enumerate(values):
             log_metric(job, name, value, number)
             say(f"step {number} {name.removeprefix('train_')} {value}")
-    for name, value in orders.get("tags", {}).items():
-        set_tag(job, name, value)
+    label(folder, job, orders)
     step(folder, "finetune", "Completed")
     model = Path(job["outputs"]["mlflow_model_folder"])
     (model / "data").mkdir(parents=True, exist_ok=True)
