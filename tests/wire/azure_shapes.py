@@ -276,6 +276,11 @@ ROUTES: list[tuple[str, str, bool]] = [
     (_WORKSPACE, "workspaces", False),
     *((f"{path}{_ONE}", name, False) for name, path in _RESOURCES.items()),
     *((path, name, True) for name, path in _RESOURCES.items()),
+    (
+        f"{_WORKSPACE}/codes{_ONE}/versions{_ONE}/startPendingUpload",
+        "PendingUploadResponseDto",
+        False,
+    ),
     (f"{_WORKSPACE}/datastores{_ONE}/listSecrets", "DatastoreSecrets", False),
     (f"{_ENDPOINT}{_ONE}/listKeys", "EndpointAuthKeys", False),
     (f"{_ENDPOINT}{_ONE}/token", "EndpointAuthToken", False),

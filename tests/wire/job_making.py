@@ -1,4 +1,4 @@
-"""Making fine-tuning jobs as the notebook does, for tests of the control plane."""
+"""Making fine-tuning jobs as the notebook does, and command jobs, for tests of the control plane."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.ai.ml.entities import PipelineJob
 
+CONDA = {"name": "tests", "dependencies": ["python=3.11"]}
 TERMINAL = {"Completed", "Failed", "Canceled"}
 
 
@@ -54,6 +55,23 @@ def fine_tune(registry_client: MLClient, train: str | Path, **parameters: object
     job.experiment_name = "tests"
     job.tags = {"droptune_run": "r1"}
     job.settings.force_rerun = True
+    return job
+
+
+def a_command(command_line: str, code: Path | None = None, **more: object) -> Any:
+    """A command job in an environment of its own, not submitted yet."""
+    from azure.ai.ml import command
+    from azure.ai.ml.entities import Environment
+
+    usual = {
+        "experiment_name": "tests",
+        "environment": Environment(
+            image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04", conda_file=CONDA
+        ),
+        "tags": {"droptune_run": "r1"},
+    }
+    job = command(command=command_line, code=None if code is None else str(code), **usual | more)
+    job.name = f"command-{uuid.uuid4().hex[:10]}"
     return job
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from typing import TYPE_CHECKING
 
 import psutil
@@ -11,12 +10,10 @@ import pytest
 import requests
 from azure.core.exceptions import HttpResponseError
 
-from tests.wire.job_making import wait_for
+from tests.wire.job_making import a_command, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-CONDA = {"name": "tests", "dependencies": ["python=3.11"]}
 
 
 @pytest.fixture
@@ -30,22 +27,6 @@ def code(tmp_path: Path) -> Path:
         "print('told', *sys.argv[1:], os.environ.get('RANK'), os.environ.get('WORLD_SIZE'), os.environ.get('OWN'))\n"
     )
     return folder
-
-
-def a_command(command_line: str, code: Path | None = None, **more):
-    from azure.ai.ml import command
-    from azure.ai.ml.entities import Environment
-
-    usual = {
-        "experiment_name": "tests",
-        "environment": Environment(
-            image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04", conda_file=CONDA
-        ),
-        "tags": {"droptune_run": "r1"},
-    }
-    job = command(command=command_line, code=None if code is None else str(code), **usual | more)
-    job.name = f"command-{uuid.uuid4().hex[:10]}"
-    return job
 
 
 def log_of(client, control_plane, name: str) -> str:

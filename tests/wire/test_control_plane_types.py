@@ -16,7 +16,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from local.azureml.server import ControlPlane
 from tests.wire.azure_shapes import RECORDED, problems, watching
 from tests.wire.conftest import make_client, pointed_at
-from tests.wire.job_making import data_file, fine_tune, held, wait_for
+from tests.wire.job_making import a_command, data_file, fine_tune, held, wait_for
 from tests.wire.online import SIZE, Arm, deploy, fresh, make_endpoint, register, set_traffic
 
 STABLE = {"api-version": "2025-12-01"}
@@ -233,6 +233,63 @@ def test_a_job_has_azures_shape_from_not_started_to_completed(watch, arm, slow, 
     again = arm.ask("PUT", path, json=shown, params=STABLE)
     assert (again.status_code, again.json()["properties"]["description"]) == (200, "sent back")
     assert watch.states["workspaces/jobs"] >= {"NotStarted", "Queued", "Running", "Completed"}
+
+
+def test_a_command_job_has_azures_shape_from_not_started_to_completed(watch, arm, slow, tmp_path):
+    """With all that one may ask for, in each status; its code and its environment with it."""
+    from azure.ai.ml import Input, ManagedIdentityConfiguration, Output
+
+    code, data, release = tmp_path / "code", tmp_path / "data.txt", tmp_path / "release"
+    code.mkdir()
+    (code / "tell.py").write_text("print('told')\n")
+    data.write_text("alpha\n")
+    job = a_command(
+        f"python tell.py; cat ${{{{inputs.data}}}} > ${{{{outputs.made}}}}/${{{{inputs.word}}}}; "
+        f"until test -e {release}; do sleep 0.05; done",
+        code,
+        inputs={"data": Input(type="uri_file", path=str(data)), "word": "x"},
+        outputs={"made": Output(type="uri_folder")},
+        environment_variables={"OWN": "yes"},
+        instance_count=2,
+        distribution={"type": "pytorch", "process_count_per_instance": 1},
+        identity=ManagedIdentityConfiguration(),
+        timeout=3600,
+        description="typed",
+    )
+    with pointed_at(slow):
+        make_client().jobs.create_or_update(job)
+    path = f"jobs/{job.name}"
+    made = look(arm, path)["properties"]
+    assert (made["jobType"], made["status"]) == ("Command", "NotStarted")
+    look(arm, made["codeId"])
+    for version in (STABLE, PREVIEW):
+        assert arm.ask("GET", made["environmentId"], params=version).status_code == 200
+    for seconds, status in ((10, "Preparing"), (61, "Queued"), (301, "Running")):
+        pass_time(slow, seconds)
+        while state(arm, path, "status") != status:
+            time.sleep(0.05)
+    release.touch()
+    done = until(arm, path, "Completed", "status")["properties"]
+    assert done["outputs"]["made"]["uri"].startswith("azureml://subscriptions/")
+    assert done["limits"] == {"jobLimitsType": "Command", "timeout": "PT1H"}
+    shown = look(arm, path)
+    shown["properties"]["description"] = "sent back"
+    assert arm.ask("PUT", path, json=shown, params=STABLE).status_code == 200
+    assert watch.states["workspaces/jobs"] >= {"NotStarted", "Queued", "Running", "Completed"}
+
+
+@pytest.mark.parametrize("ending", ["Failed", "Canceled"])
+def test_an_ended_command_job_has_azures_shape(watch, ml_client, tmp_path, ending):
+    """One that failed and one that was cancelled, in the SDK's hands, alone and in the list."""
+    job = a_command("exit 3" if ending == "Failed" else f"touch {tmp_path}/up; sleep 300")
+    ml_client.jobs.create_or_update(job)
+    if ending == "Canceled":
+        while not (tmp_path / "up").exists():
+            time.sleep(0.05)
+        ml_client.jobs.begin_cancel(job.name).result()
+    assert wait_for(ml_client, job.name) == ending
+    assert job.name in {found.name for found in ml_client.jobs.list()}
+    assert ending in watch.states["workspaces/jobs"]
 
 
 @pytest.mark.parametrize("ending", ["Failed", "Canceled"])
