@@ -98,7 +98,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         "Standard_DS3_v2", "The VM size of such jobs on serverless compute."
     ),
     "DROPTUNE_PREPARE_NODES": Setting("4", "Most nodes of such a job."),
-    "DROPTUNE_PREPARE_FOR_AT_MOST": Setting("1d", "How long such a job may take."),
+    "DROPTUNE_PREPARE_FOR_AT_MOST": Setting(
+        "1d", "How long such a job may take once it has machines."
+    ),
     "DROPTUNE_PREPARE_ENVIRONMENT": Setting(
         "",
         "The Azure ML environment of such jobs, `azureml:NAME:VERSION`; by default one is made.",

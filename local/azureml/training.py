@@ -150,8 +150,13 @@ async def ended(process: psutil.Process) -> None:
     """
     while _lives(process):  # noqa: ASYNC110
         await asyncio.sleep(WATCH_SECONDS)
+    _reap(process)
+
+
+def _reap(process: psutil.Process) -> None:
+    """Take a child that is gone off the process table."""
     if isinstance(process, psutil.Popen):
-        process.wait()  # it is gone; this takes it off the process table
+        process.wait()
 
 
 def end_group(pid: int) -> None:
@@ -164,6 +169,7 @@ async def kill(process: psutil.Process) -> None:
     """End the process and its group: SIGTERM, and SIGKILL for what remains after a while."""
     for each in (signal.SIGTERM, signal.SIGKILL):
         if not _lives(process):
+            _reap(process)  # it may have ended by itself
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, each)

@@ -137,6 +137,11 @@ FAILURES: Final[Mapping[str, Failure]] = {
         "cancels it and fails the run",
         "Train on fewer rows, fewer epochs or more GPUs",
     ),
+    "preparation-too-long": Failure(
+        "the job that prepares the data works for longer than `DROPTUNE_PREPARE_FOR_AT_MOST`",
+        "cancels it and fails the run",
+        "Give the data as more files of about the same size, or allow more nodes or more time",
+    ),
     "job-cancelled": Failure(
         "somebody cancels the job in Azure ML",
         "ends the run as cancelled",

@@ -100,7 +100,7 @@ class Pace:
         patience: After failing for this long without a break, a run is given up.
         appearing: How long a resource just made may still be missing from reads.
         training: Longest time a job may take before its run is given up.
-        preparing: Longest time a job may take to prepare data before its run is given up.
+        preparing: Longest time a job may take to prepare data, once it has machines, before its run is given up.
         queued: Longest time a run may wait for quota, or its job for machines.
         unresponsive: Longest time a job may not respond before it is cancelled.
         rolling_out: Longest time a rollout or a wake may take, on top of what the manifest gives each attempt to

@@ -49,7 +49,7 @@ def received(run: Run, world: World, beat: Callable[[], None]) -> Outcome:
     facts = msgspec.structs.replace(
         run.facts,
         request=manifest.model_dump(mode="json", exclude_none=True),
-        notes=list(checked.notes),
+        notes=list(dict.fromkeys([*run.facts.notes, *checked.notes])),
         foundation_model=checked.model.id,
         component=checked.component.id,
         parameters=dict(checked.parameters),

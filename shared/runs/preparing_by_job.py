@@ -6,6 +6,7 @@ record before it is submitted, so that it is let go of whatever happens in betwe
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,12 +14,13 @@ import msgspec
 from shared.durations import spell
 from shared.errors import Refused, Unavailable
 from shared.runs import naming
-from shared.runs.failures import FAILURES, of_job, sentence
+from shared.runs.failures import FAILURES, of_job
 from shared.runs.fencing import still_wanted
 from shared.runs.outcomes import Outcome, Stop, Wait
 from shared.runs.phases import Phase
 from shared.runs.ports import DataJobRequest, JobState
 from shared.runs.training import runs_ahead
+from shared.runs.watching import MACHINES, given_up, lacks, under_way
 from shared.sizes import spell as spell_size
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ def _submitted(run: Run, manifest: Manifest, max_seq_length: int | None, world: 
     try:
         job = world.workspace.submit_data_job(request)
     except Refused as error:
-        return _failed(run, "job-refused", str(error))
+        return given_up(run, "job-refused", str(error))
     facts = msgspec.structs.replace(
         run.facts,
         data_job_url=job.url,
@@ -108,44 +110,79 @@ def _watched(
     run: Run, manifest: Manifest, max_seq_length: int | None, world: World
 ) -> PreparedData | Outcome:
     """See how the job fares; once it has ended, what it left."""
-    name, fingerprint = run.facts.data_job or "", run.facts.data_fingerprint or ""
-    waited = world.now() - (run.facts.data_submitted_at or run.since)
+    name = run.facts.data_job or ""
     job = world.workspace.job(name)
     if job is None:
-        if waited < world.pace.appearing:
+        submitted = run.facts.data_submitted_at or run.since
+        if world.now() - submitted < world.pace.appearing:
             return Wait(world.pace.job, f"job {name} is submitted and does not show yet")
         raise Unavailable(f"job {name} does not show in the workspace any more")
-    if job.state is JobState.ACTIVE:
-        if waited > world.pace.preparing:
-            return Stop(Phase.FAILED, f"job {name} took longer than {spell(world.pace.preparing)}")
-        return Wait(world.pace.job, f"job {name} prepares the data: {job.status}")
-    if job.state is JobState.CANCELLED:
-        facts = msgspec.structs.replace(run.facts, training_failure="job-cancelled")
-        return Stop(Phase.CANCELLED, f"job {name} was cancelled in Azure ML", facts=facts)
+    unfinished = job.state in (JobState.ACTIVE, JobState.CANCELLED)
+    if unfinished and _works_for_too_long(run, world):
+        # Azure ML knows the same limit and may have cancelled it just before.
+        said = f"job {name} took longer than {spell(world.pace.preparing)}"
+        return given_up(run, "preparation-too-long", said)
+    match job.state:
+        case JobState.ACTIVE:
+            return _begun(run, job, under_way(run, job, world, does="prepares the data:"), world)
+        case JobState.CANCELLED if run.facts.abandoned == name:
+            said = f"job {name} did not respond and was cancelled"
+            return _again(run, "job-not-responding", said, world)
+        case JobState.CANCELLED:
+            facts = msgspec.structs.replace(run.facts, training_failure="job-cancelled")
+            return Stop(Phase.CANCELLED, f"job {name} was cancelled in Azure ML", facts=facts)
+        case _:
+            return _left(run, job, manifest, max_seq_length, world)
+
+
+def _left(
+    run: Run, job: Job, manifest: Manifest, max_seq_length: int | None, world: World
+) -> PreparedData | Outcome:
+    """What a job left that ended by itself; without a report, whether another may follow."""
+    name, fingerprint = job.name, run.facts.data_fingerprint or ""
     found = world.preparation.finished(fingerprint, name)
     if found is not None:
         return found
-    changed = world.preparation.fingerprint(manifest.dataset, max_seq_length) != fingerprint
-    return _again(run, job, world, changed=changed)
-
-
-def _failed(run: Run, kind: str, said: str) -> Stop:
-    facts = msgspec.structs.replace(run.facts, training_failure=kind)
-    return Stop(Phase.FAILED, sentence(kind, said), facts=facts)
-
-
-def _again(run: Run, job: Job, world: World, *, changed: bool) -> Outcome:
-    """Another job, if the data changed under this one or its machines failed; else the end."""
-    if changed:
-        said = f"the data changed while job {job.name} read it"
-    elif job.state is JobState.COMPLETED:
-        said = f"job {job.name} completed and left no report"
-    else:
-        said = f"job {job.name} failed: {job.error or 'Azure ML gave no reason'}"
     kind = of_job(job.code, job.error or "")
-    passing = changed or FAILURES[kind].again
-    if not passing or run.facts.data_attempt >= world.limits.attempts:
-        return _failed(run, kind, said)
+    if world.preparation.fingerprint(manifest.dataset, max_seq_length) != fingerprint:
+        said = f"the data changed while job {name} read it"
+        return _again(run, kind, said, world, passing=True)
+    if job.state is JobState.COMPLETED:
+        return _again(run, kind, f"job {name} completed and left no report", world)
+    said = f"job {name} failed: {job.error or 'Azure ML gave no reason'}"
+    return _again(run, kind, said, world)
+
+
+def _works_for_too_long(run: Run, world: World) -> bool:
+    """Whether the job has had machines for longer than it may; waiting for them has a bound of its own."""
+    begun = run.facts.data_begun_at
+    return begun is not None and world.now() - begun > world.pace.preparing
+
+
+def _begun(run: Run, job: Job, outcome: Outcome, world: World) -> Outcome:
+    """`outcome` of a look at the job, with the time at which it was first seen to have machines."""
+    known = run.facts.data_begun_at is not None
+    if known or lacks(job) == MACHINES or not isinstance(outcome, Wait):
+        return outcome
+    facts = msgspec.structs.replace(outcome.facts or run.facts, data_begun_at=world.now())
+    return replace(outcome, facts=facts)
+
+
+def _again(
+    run: Run, kind: str, said: str, world: World, *, passing: bool | None = None
+) -> Outcome:
+    """Another job where it may help and there is one left; else the run fails.
+
+    Args:
+        run: The run.
+        kind: Of the failure.
+        said: What happened to the job.
+        world: Knows how many attempts there may be.
+        passing: Whether another job may succeed, if not the kind decides that.
+    """
+    helps = FAILURES[kind].again if passing is None else passing
+    if not helps or run.facts.data_attempt >= world.limits.attempts:
+        return given_up(run, kind, said)
     facts = msgspec.structs.replace(
         run.facts,
         data_attempt=run.facts.data_attempt + 1,
@@ -153,5 +190,8 @@ def _again(run: Run, job: Job, world: World, *, changed: bool) -> Outcome:
         data_job_url=None,
         data_fingerprint=None,
         data_submitted_at=None,
+        data_begun_at=None,
+        standstill=None,
+        notes=[*run.facts.notes, f"data, attempt {run.facts.data_attempt}: {said}"],
     )
     return Wait(world.pace.at_once, f"{said}; attempt {facts.data_attempt} follows", facts)

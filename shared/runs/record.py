@@ -93,6 +93,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         data_job_url: Where a person can watch it.
         data_fingerprint: What it prepares.
         data_submitted_at: When it was submitted.
+        data_begun_at: When it was first seen to have machines.
         fingerprint: Names the prepared data.
         revision: The commit of the hub dataset that they were made of; `None` for files.
         splits: Address of each prepared file: `train`, `validation`, `test`.
@@ -137,6 +138,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     data_job_url: str | None = None
     data_fingerprint: str | None = None
     data_submitted_at: datetime | None = None
+    data_begun_at: datetime | None = None
     fingerprint: str | None = None
     revision: str | None = None
     splits: dict[str, str] = {}

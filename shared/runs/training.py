@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,20 +15,13 @@ from shared.runs.manifest import Manifest
 from shared.runs.outcomes import Advance, Outcome, Stop, Wait
 from shared.runs.phases import Phase
 from shared.runs.ports import JobState
-from shared.runs.record import standing_still
 from shared.runs.submission import job_request
+from shared.runs.watching import given_up, under_way
 
 if TYPE_CHECKING:
-    from shared.runs.ports import Job, World
-    from shared.runs.record import Facts, Run
+    from shared.runs.ports import World
+    from shared.runs.record import Run
 
-_WAITING: Final = frozenset(
-    {"notstarted", "starting", "provisioning", "preparing", "queued", "paused", "unknown"}
-)
-"""Azure ML's statuses of a job that has no machines yet, in lower case."""
-
-_MACHINES: Final = "machines"
-_SILENCE: Final = "response"
 _BEFORE_TRAINED = (Phase.RECEIVED, Phase.PREPARED, Phase.TRAINING)
 
 
@@ -103,60 +96,15 @@ def training(run: Run, world: World) -> Outcome:
             return _failed(run, failures.of_job(job.code, job.error or ""), said, world)
         case JobState.ACTIVE if waited > world.pace.training:
             said = f"job {name} took longer than {spell(world.pace.training)}"
-            return _given_up(run, "job-too-long", said)
+            return given_up(run, "job-too-long", said)
         case JobState.ACTIVE:
-            return _under_way(run, job, world)
-
-
-def _under_way(run: Run, job: Job, world: World) -> Outcome:
-    """The job has not ended: look again, unless it has stood still for too long."""
-    standing = _standing_still(job)
-    if standing is None:
-        changed = None
-        if run.facts.standstill is not None:
-            changed = msgspec.structs.replace(run.facts, standstill=None)
-        return Wait(world.pace.job, f"job {job.name} is {job.status}", changed)
-    facts, standstill = standing_still(run.facts, standing, world.now())
-    waited = world.now() - standstill.since
-    if standing == _SILENCE and (waited > world.pace.unresponsive):
-        return _abandoned(run, job, facts, world)
-    if standing == _MACHINES and waited > world.pace.queued:
-        said = f"job {job.name} is {job.status} and has had no machines for {spell(world.pace.queued)}"
-        return _given_up(run, "job-stuck-queued", said)
-    said = f"job {job.name} is {job.status}: no {standing} since {standstill.since:%Y-%m-%d %H:%M} UTC"
-    return Wait(world.pace.job, said, None if facts == run.facts else facts)
-
-
-def _abandoned(run: Run, job: Job, facts: Facts, world: World) -> Wait:
-    """Cancel a job that does not respond; first note it, or it would pass for one that a person cancelled."""
-    said = (
-        f"job {job.name} has not responded for {spell(world.pace.unresponsive)} and is cancelled"
-    )
-    if run.facts.abandoned != job.name:
-        facts = msgspec.structs.replace(facts, abandoned=job.name)
-        return Wait(world.pace.at_once, said, facts)
-    world.workspace.cancel_job(job.name)
-    return Wait(world.pace.job, said)
-
-
-def _standing_still(job: Job) -> str | None:
-    """What the job waits for without moving, if it does."""
-    status = job.status.lower()
-    if status == "notresponding":
-        return _SILENCE
-    return _MACHINES if job.waits or status in _WAITING else None
-
-
-def _given_up(run: Run, kind: str, said: str) -> Stop:
-    """The run ends; letting go cancels the job."""
-    facts = msgspec.structs.replace(run.facts, training_failure=kind)
-    return Stop(Phase.FAILED, sentence(kind, said), facts=facts)
+            return under_way(run, job, world)
 
 
 def _failed(run: Run, kind: str, said: str, world: World) -> Outcome:
     """Another attempt where it may help and there is one left; else the run fails."""
     if not failures.FAILURES[kind].again or run.facts.attempt >= world.limits.attempts:
-        return _given_up(run, kind, said)
+        return given_up(run, kind, said)
     facts = msgspec.structs.replace(
         run.facts,
         attempt=run.facts.attempt + 1,

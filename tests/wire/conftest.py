@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from local.azurite import Azurite
     from local.certificates import Certificates
+    from shared.cloud.data_jobs import DataCompute
     from shared.cloud.workspace import AzureWorkspace
 
 TRAINING_PROCESS = (sys.executable, str(Path(__file__).with_name("training_process.py")))
@@ -206,13 +207,16 @@ def connection(azurite: Azurite) -> Iterator[StorageConnection]:
 
 
 @contextlib.contextmanager
-def travelling(plane: ControlPlane, connection: StorageConnection) -> Iterator[Journey]:
-    """Runs whose Azure ML is `plane`; what its test control was told is taken back."""
+def travelling(
+    plane: ControlPlane, connection: StorageConnection, data: DataCompute | None = None
+) -> Iterator[Journey]:
+    """Runs whose Azure ML is `plane`, with `data` for jobs that prepare it; what its control was told is taken back."""
     for cached in (storage.credential, sdk._workspace_client, sdk._registry_client):
         cached.cache_clear()
     names = plane.plane.settings
     workspace = AzureWorkspace(
         Place(names.subscription, names.group, names.workspace),
+        data=data,
         metrics_endpoint=plane.url,
         metadata_url=plane.environment["ARM_CLOUD_METADATA_URL"],
     )

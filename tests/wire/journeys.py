@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from shared.cloud.storage import StorageConnection
     from shared.cloud.workspace import AzureWorkspace
-    from shared.runs.ports import Configs
+    from shared.runs.ports import Configs, Preparation
     from shared.runs.record import Facts, Run
 
 GPU = "Standard_NC24ads_A100_v4"
@@ -107,6 +107,11 @@ class Journey:
     def use_configs(self, configs: Configs) -> None:
         """Have configuration files read and kept by this adapter."""
         self.sim.world = replace(self.sim.world, configs=configs)
+
+    def use_jobs_for_data(self, preparation: Preparation) -> None:
+        """Have all data prepared by jobs, whatever its size."""
+        self.sim.world = replace(self.sim.world, preparation=preparation)
+        self.sim.limited(in_function=0)
 
     def control(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask the emulator's test control."""

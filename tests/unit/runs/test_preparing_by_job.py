@@ -14,7 +14,7 @@ from shared.runs.phases import Phase
 from shared.runs.ports import JobState, Look
 from tests.unit.runs.test_hard_cases import fail
 from tests.unit.runs.test_reconciler import GOOD, drop, phases, play
-from tests.worlds import LIMITS, Simulation
+from tests.worlds import LIMITS, CrashError, Simulation
 
 
 def big(**changes) -> Simulation:
@@ -183,14 +183,123 @@ def test_a_job_whose_submission_is_under_way_is_waited_for_before_the_end():
 
 
 def test_a_job_that_takes_too_long_is_given_up():
-    """And cancelled."""
+    """And cancelled; the run says what a person can do about it."""
     sim = big(job_takes=timedelta(days=9))
     run = begun(sim)
+    play(sim, minutes=5)
+    assert sim.run(run).why == f"job {run}-d1 prepares the data: active"
     sim.clock.advance(timedelta(days=2))
     reconciler.look(sim.world, Look(run))
     play(sim)
     assert sim.run(run).phase is Phase.FAILED
+    assert sim.run(run).facts.training_failure == "preparation-too-long"
+    assert sim.run(run).why.endswith(FAILURES["preparation-too-long"].mend)
     assert not sim.workspace.live_jobs(run)
+
+
+def test_a_job_that_azure_ends_at_its_own_limit_took_too_long():
+    """Azure says that it was cancelled, as it does of one that a person cancels."""
+    sim = big(job_takes=timedelta(days=9))
+    run = begun(sim)
+    play(sim, minutes=5)
+    sim.clock.advance(timedelta(days=2))
+    sim.workspace.cancel_job(data_job_name(run, 1))
+    play(sim)
+    assert sim.run(run).phase is Phase.FAILED
+    assert sim.run(run).facts.training_failure == "preparation-too-long"
+
+
+def test_a_job_that_waits_for_machines_says_so_and_ends_after_the_longest_time():
+    """By the same rule and in the same words as a job that trains."""
+    sim = big(job_takes=timedelta(days=9))
+    run = begun(sim)
+    sim.workspace.jobs[data_job_name(run, 1)].status = "Queued"
+    play(sim, minutes=60)
+    assert sim.run(run).why.startswith(f"job {run}-d1 is Queued: no machines since 2026-01-05 08:")
+    play(sim, minutes=25 * 60)
+    assert sim.run(run).phase is Phase.FAILED
+    assert sim.run(run).facts.training_failure == "job-stuck-queued"
+    assert sim.workspace.jobs[data_job_name(run, 1)].cancelled
+
+
+def test_the_time_in_the_queue_is_not_the_jobs_own():
+    """Machines after 23 hours, and 23 hours of work: neither is too long."""
+    sim = big(job_takes=timedelta(hours=46))
+    run = begun(sim)
+    job = sim.workspace.jobs[data_job_name(run, 1)]
+    job.status = "Queued"
+    play(sim, minutes=23 * 60)
+    job.status = "Running"
+    play(sim, minutes=25 * 60)
+    assert sim.run(run).phase is not Phase.RECEIVED
+    assert not sim.run(run).ending
+    assert sim.run(run).facts.training_failure is None
+
+
+def test_a_job_that_does_not_respond_is_cancelled_and_tried_again():
+    """The next one begins when the first is gone; attempts are bounded, and each is noted for good."""
+    sim = big(job_takes=timedelta(days=9))
+    run = begun(sim)
+    sim.workspace.jobs[data_job_name(run, 1)].status = "NotResponding"
+    play(sim, minutes=30)
+    assert "no response since" in sim.run(run).why
+    sim.workspace.job_takes = timedelta(minutes=10)
+    play(sim, minutes=120)
+    assert sim.workspace.jobs[data_job_name(run, 1)].cancelled
+    assert sim.run(run).phase is Phase.SERVING
+    facts = sim.run(run).facts
+    assert facts.data_job == data_job_name(run, 2)
+    assert f"data, attempt 1: job {run}-d1 did not respond and was cancelled" in facts.notes
+
+
+def test_each_job_has_its_own_time():
+    """What one has worked, or stood still, does not count against the next."""
+    sim = big(job_takes=timedelta(hours=20), data_fates=[(JobState.FAILED, True)])
+    run = begun(sim)
+    play(sim, minutes=19 * 60 + 20)
+    sim.workspace.jobs[data_job_name(run, 1)].status = "NotResponding"
+    sim.workspace.statuses = ["NotResponding"]
+    play(sim, minutes=80)
+    assert not sim.workspace.jobs[data_job_name(run, 2)].cancelled
+    sim.workspace.jobs[data_job_name(run, 2)].status = ""
+    play(sim, minutes=20 * 60)
+    assert sim.run(run).phase is not Phase.RECEIVED
+    assert sim.run(run).facts.training_failure is None
+
+
+def test_jobs_none_of_which_responds_fail_the_run():
+    """As many as the limits allow, then a kind of failure that says so."""
+    sim = big(job_takes=timedelta(days=9))
+    run = begun(sim)
+    for attempt in range(1, LIMITS.attempts + 1):
+        sim.workspace.jobs[data_job_name(run, attempt)].status = "NotResponding"
+        play(sim, minutes=90)
+    assert sim.run(run).phase is Phase.FAILED
+    assert sim.run(run).facts.training_failure == "job-not-responding"
+    assert len(sim.workspace.data_jobs) == LIMITS.attempts
+
+
+def test_a_worker_that_dies_after_it_cancelled_a_silent_job_does_not_end_the_run():
+    """The record knows whose cancellation it was: another job follows."""
+    sim = big(job_takes=timedelta(days=9))
+    run = begun(sim)
+    sim.workspace.jobs[data_job_name(run, 1)].status = "NotResponding"
+    died: list[str] = []
+
+    def dies(call: str) -> None:
+        if call == "workspace.cancel_job" and not died:
+            died.append(call)
+            raise CrashError
+
+    sim.faults.after = dies
+    with pytest.raises(CrashError):
+        play(sim, minutes=90)
+    sim.workspace.job_takes = timedelta(minutes=10)
+    play(sim, minutes=120)
+    reconciler.reconcile(sim.world)
+    play(sim, minutes=60)
+    assert sim.run(run).facts.data_job == data_job_name(run, 2)
+    assert sim.run(run).phase is Phase.SERVING
 
 
 def test_runs_take_turns_with_the_machines():
