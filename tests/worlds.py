@@ -512,30 +512,28 @@ class SimulatedWorkspace:
 
     def submit(self, request: Any) -> Job:
         with self.faults.around("workspace.submit"):
-            if request.name not in self.jobs:
-                assert not self.live_jobs(request.run), "two live jobs of one run"
-                fate, again = self.fates.pop(0) if self.fates else (JobState.COMPLETED, False)
-                shown = self.statuses.pop(0) if self.statuses else ""
-                takes = self.job_takes
-                if shown == "NotResponding":
-                    takes *= 1000  # it comes to no end by itself
-                self.jobs[request.name] = FakeJob(
-                    request.run, self.clock() + takes, fate, again, status=shown
-                )
+            self._begin(request, self.fates)
             return self._seen(request.name)
 
     def submit_data_job(self, request: Any) -> Job:
         with self.faults.around("workspace.submit_data_job"):
             if request.name not in self.jobs:
-                assert not self.live_jobs(request.run), "two live jobs of one run"
-                fate, again = (
-                    self.data_fates.pop(0) if self.data_fates else (JobState.COMPLETED, False)
-                )
-                self.jobs[request.name] = FakeJob(
-                    request.run, self.clock() + self.job_takes, fate, again
-                )
+                self._begin(request, self.data_fates)
                 self.data_jobs[request.name] = request
             return self._seen(request.name)
+
+    def _begin(self, request: Any, fates: list[tuple[JobState, bool]]) -> None:
+        """Have the job, unless there is one of its name."""
+        if request.name in self.jobs:
+            return
+        assert not self.live_jobs(request.run), "two live jobs of one run"
+        fate, again = fates.pop(0) if fates else (JobState.COMPLETED, False)
+        shown = self.statuses.pop(0) if self.statuses else ""
+        takes = self.job_takes
+        if shown == "NotResponding":
+            takes *= 1000  # it comes to no end by itself
+        ends = self.clock() + takes
+        self.jobs[request.name] = FakeJob(request.run, ends, fate, again, status=shown)
 
     def prepared(self) -> set[str]:
         """Fingerprints of what jobs that completed were to prepare."""

@@ -261,8 +261,9 @@ def test_each_job_has_its_own_time():
     sim.workspace.statuses = ["NotResponding"]
     play(sim, minutes=80)
     assert not sim.workspace.jobs[data_job_name(run, 2)].cancelled
-    sim.workspace.jobs[data_job_name(run, 2)].status = ""
-    play(sim, minutes=20 * 60)
+    second = sim.workspace.jobs[data_job_name(run, 2)]
+    second.status, second.until = "", sim.clock() + timedelta(hours=20)
+    play(sim, minutes=20 * 60 + 10)
     assert sim.run(run).phase is not Phase.RECEIVED
     assert sim.run(run).facts.training_failure is None
 
