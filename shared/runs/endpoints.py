@@ -38,7 +38,9 @@ class EndpointRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
         rest: Whether it answers.
         since: Since when that is so.
         idle_after: Unused for so many seconds, it may be put to sleep.
-        keep_until: Until then the deployments of former owners are kept, without traffic.
+        kept: Until when a former owner's deployment is kept, without traffic, by run: each as long as the manifest
+            that took its traffic asked for, whoever came later.
+        keep_until: The same for all former owners; only in records of before `kept`.
         candidate: The run whose canary has a share of the traffic.
         emptied_for: The run that is rolled out `direct`: the owner sleeps until it has the traffic or failed.
     """
@@ -54,9 +56,23 @@ class EndpointRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     live: str | None = None
     scoring_uri: str | None = None
     rest: Rest = Rest.NEVER_SERVED
+    kept: dict[str, datetime] = {}
     keep_until: datetime | None = None
     candidate: str | None = None
     emptied_for: str | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a former owner's deployment may be kept."""
+        return bool(self.kept) or self.keep_until is not None
+
+    def kept_until(self, run: str) -> datetime | None:
+        """Until when this former owner's deployment is kept; `None` when it is not."""
+        return self.kept.get(run, self.keep_until)
+
+    def keeping_nothing(self) -> EndpointRecord:
+        """The record of an endpoint on which nothing is kept any longer."""
+        return msgspec.structs.replace(self, kept={}, keep_until=None)
 
     def silent(self, rest: Rest, now: datetime) -> EndpointRecord:
         """The record of an endpoint that has stopped answering."""

@@ -144,4 +144,4 @@ def _kept_until(
         return None
     if record is None or deployment.provisioning is not Provisioning.SUCCEEDED:
         return None
-    return record.keep_until if record.rest is Rest.SERVING else None
+    return record.kept_until(run.id) if record.rest is Rest.SERVING else None

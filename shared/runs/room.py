@@ -83,7 +83,7 @@ def empty_endpoint(run: Run, world: World) -> Outcome | None:
             return gone
         if record.emptied_for != run.id or record.rest is Rest.SERVING:
             asleep = record.silent(Rest.ASLEEP, world.now()) if record.owner else record
-            record = msgspec.structs.replace(asleep, emptied_for=run.id, keep_until=None)
+            record = msgspec.structs.replace(asleep.keeping_nothing(), emptied_for=run.id)
             held.save(record)
     _tell_all(record, others, world)
     names = ", ".join(other.name for other in others)
@@ -104,12 +104,12 @@ def end_keeping(run: Run, world: World) -> Outcome | None:
     ]
     if not kept:
         return None
-    if record.keep_until is not None:
+    if record.keeps:
         with world.endpoints.hold(manifest_of(run).endpoint) as held:
             still_wanted(run, world)
             if held.record is None:
                 return None
-            record = msgspec.structs.replace(held.record, keep_until=None)
+            record = held.record.keeping_nothing()
             held.save(record)
     _tell_all(record, kept, world)
     names = ", ".join(each.name for each in kept)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from shared.durations import spell
 from shared.runs import naming
 from shared.runs.endpoints import Rest
@@ -105,9 +103,9 @@ def _why_awake(
         if deployment.name != naming.deployment_name(run.id)
         and deployment.provisioning is not Provisioning.DELETING
     ]
-    if others and record.keep_until is not None:
+    if others and record.keeps:
         # Kept in case that the new one disappoints; where nobody asks, all that it does is bill.
-        held.save(msgspec.structs.replace(record, keep_until=None))
+        held.save(record.keeping_nothing())
     for other in others:  # its run may have been forgotten; it is told to look
         if other.run is not None:
             world.runs.mark_active(other.run)

@@ -19,6 +19,8 @@ from shared.runs.ports import Look, Provisioning
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from shared.runs.endpoints import EndpointRecord
     from shared.runs.ports import HeldEndpoint, World
     from shared.runs.record import Facts, Run
@@ -39,18 +41,18 @@ def take_over(run: Run, world: World, facts: Facts, why: str) -> Outcome:
             held.confirm()
             world.workspace.set_traffic(endpoint.name, {deployment: 100})
             return Wait(world.pace.rollout, f"traffic goes over to {deployment}", facts)
-        former = [*record.former, *([record.owner] if record.owner else [])]
-        keep = manifest.deploy.keep_old
+        former = _former(record, run, world)
         record = msgspec.structs.replace(
             record,
             owner=run.id,
-            former=[other for other in dict.fromkeys(former) if _may_stand(other, run, world)],
+            former=former,
             live=deployment,
             scoring_uri=endpoint.scoring_uri,
             rest=Rest.SERVING,
             since=world.now(),
             idle_after=manifest.idle.after.total_seconds(),
-            keep_until=world.now() + keep if keep and run.phase is Phase.DEPLOYING else None,
+            kept=_kept(record, run, former, world),
+            keep_until=None,
             candidate=None,
             emptied_for=None,
         )
@@ -58,6 +60,31 @@ def take_over(run: Run, world: World, facts: Facts, why: str) -> Outcome:
     tell_former(record, world)
     facts = msgspec.structs.replace(facts, scoring_uri=endpoint.scoring_uri)
     return Advance(Phase.SERVING, f"{why}; {deployment} has the traffic", facts)
+
+
+def _former(record: EndpointRecord, run: Run, world: World) -> list[str]:
+    """The runs that had the endpoint before and may still have something on it."""
+    before = [*record.former, *([record.owner] if record.owner else [])]
+    return [other for other in dict.fromkeys(before) if _may_stand(other, run, world)]
+
+
+def _kept(
+    record: EndpointRecord, run: Run, former: list[str], world: World
+) -> dict[str, datetime]:
+    """Until when each former owner's deployment is kept.
+
+    Who has just lost the traffic is kept for as long as this run's manifest says; of those before, what was said
+    then holds. Doing it twice changes nothing: by then this run is the owner.
+    """
+    kept = {
+        other: until
+        for other in former
+        if other != record.owner and (until := record.kept_until(other)) is not None
+    }
+    keep = manifest_of(run).deploy.keep_old
+    if record.owner in former and keep and run.phase is Phase.DEPLOYING:
+        kept[record.owner] = world.now() + keep
+    return kept
 
 
 def record_of(held: HeldEndpoint) -> EndpointRecord:

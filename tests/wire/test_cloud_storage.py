@@ -189,6 +189,20 @@ def test_an_endpoint_is_nobodys_until_it_is_saved(connection):
     assert list(store.all()) == [a_record(rest=Rest.SERVING)]
 
 
+def test_how_long_old_deployments_are_kept_is_read_as_it_was_written(connection):
+    """By run; a record of before has one time for all of them."""
+    store = BlobEndpointStore(connection)
+    with store.hold("Chat") as held:
+        held.save(a_record(kept={"m-1": START}))
+    found = store.load("Chat")
+    assert (found.kept_until("m-1"), found.kept_until("m-2")) == (START, None)
+    before = msgspec.json.encode(a_record(keep_until=START))
+    assert b'"kept"' not in before
+    container = connection.container(storage.RUNS)
+    container.upload_blob(f"endpoints/{key_of('Chat')}.json", before, overwrite=True)
+    assert store.load("Chat").kept_until("m-2") == START
+
+
 def test_a_held_endpoint_refuses_a_second_holder(connection):
     """One holder at a time; others are told to come again, and readers are not kept out."""
     store = BlobEndpointStore(connection)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from shared.assets import AssetId
 from shared.errors import Denied
@@ -13,13 +14,13 @@ from shared.runs.endpoints import Rest
 from shared.runs.machines import VmSize
 from shared.runs.measures import Seen
 from shared.runs.phases import Phase
-from shared.runs.ports import Provisioning
+from shared.runs.ports import Look, Provisioning
 from shared.runs.record import Wish
 from shared.runs.room import needed, shortage
 from shared.serving.retiring import retire_idle
 from tests.unit.runs.test_hard_cases import fail
 from tests.unit.runs.test_reconciler import GOOD, drop, play
-from tests.worlds import BIG, SIZE, Simulation
+from tests.worlds import BIG, SIZE, CrashError, Simulation
 
 BASE = GOOD | {"compute": {"size": BIG}}  # trains on other quota than it is served on
 CANARY = {"rollout": "canary", "canary": {"shares": [10, 50], "bake": "10m"}, "keep_old": "0s"}
@@ -239,6 +240,70 @@ def test_the_old_deployment_is_kept_for_a_while_without_traffic():
     play(sim, minutes=60)
     assert sim.run(old).phase is Phase.SUPERSEDED
     assert deployments(sim) == {name_of(sim, new)}
+
+
+@pytest.mark.parametrize(("theirs", "later"), [("4h", "0s"), ("2h", "9h")])
+def test_a_later_run_neither_shortens_nor_lengthens_what_another_asked_for(theirs, later):
+    """How long the old deployment is kept is said by the manifest that took its traffic."""
+    sim = simulation()
+    first = served(sim)
+    second = drop(sim, manifest(2, keep_old=theirs))
+    play(sim, minutes=45)
+    assert "is kept until" in sim.run(first).why
+    third = drop(sim, manifest(3, keep_old=later))
+    play(sim, minutes=45)
+    assert sim.run(third).phase is Phase.SERVING
+    assert name_of(sim, first) in deployments(sim)
+    assert (name_of(sim, second) in deployments(sim)) is (later == "9h")
+    play(sim, minutes=90)
+    assert (name_of(sim, first) in deployments(sim)) is (theirs == "4h")
+    assert (name_of(sim, second) in deployments(sim)) is (later == "9h")
+    play(sim, minutes=10 * 60)
+    assert deployments(sim) == {name_of(sim, third)}
+
+
+def test_a_switch_that_is_done_twice_keeps_the_old_deployment_no_longer():
+    """A worker that died after the endpoint's record was saved: the next look finds it so and changes nothing."""
+    sim = simulation()
+    served(sim)
+    new = drop(sim, manifest(2, keep_old="4h"))
+    found: list[datetime] = []
+
+    def dies(call: str) -> None:
+        record = sim.endpoints.records["chat"]
+        if call == "endpoints.save" and record.owner == new and not found:
+            found.extend(record.kept.values())
+            raise CrashError
+
+    sim.faults.after = dies
+    with pytest.raises(CrashError):
+        play(sim)
+    sim.clock.advance(timedelta(hours=2))
+    reconciler.look(sim.world, Look(new))
+    play(sim, minutes=5)
+    assert sim.run(new).phase is Phase.SERVING
+    assert found
+    assert list(sim.endpoints.records["chat"].kept.values()) == found
+
+
+def test_a_record_of_before_still_says_how_long_the_old_deployment_is_kept():
+    """It had one time for all former owners."""
+    sim = simulation()
+    old = served(sim)
+    new = drop(sim, manifest(2, keep_old="2h"))
+    play(sim, minutes=30)
+    record = sim.endpoints.records["chat"]
+    until = record.kept[old]
+    sim.endpoints.records["chat"] = replace(record, kept={}, keep_until=until)
+    reconciler.look(sim.world, Look(old))
+    third = drop(sim, manifest(3, keep_old="0s"))
+    play(sim, minutes=30)
+    assert sim.run(third).phase is Phase.SERVING
+    assert sim.endpoints.records["chat"].kept == {old: until}
+    assert deployments(sim) == {name_of(sim, old), name_of(sim, third)}
+    play(sim, minutes=120)
+    assert sim.run(new).phase is Phase.SUPERSEDED
+    assert deployments(sim) == {name_of(sim, third)}
 
 
 def test_an_endpoint_that_nobody_uses_keeps_no_old_deployment():
