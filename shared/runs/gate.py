@@ -8,7 +8,8 @@ says.
 that training the same again does not pass. Where no model has the endpoint there is nothing to beat. A model
 that has it without having measured the metric cannot be beaten in it: that fails too, and says how to go on. A
 loss is only comparable on the same validation rows and the same foundation model; where these differ, the
-reason says so, and the comparison stands.
+reason says so, and the comparison stands. By the time of the rollout another model may have the endpoint:
+`outdone` compares again.
 """
 
 from __future__ import annotations
@@ -70,6 +71,22 @@ def judge(measured: Measured, gate: Gate, current: Current | None = None) -> Ver
     return Verdict(all(good for good, _ in found), tuple(reason for _, reason in found))
 
 
+def outdone(metrics: Mapping[str, float], gate: Gate, current: Current) -> list[str]:
+    """In what a model that was approved is no better than the one that has the endpoint now; a line each.
+
+    Args:
+        metrics: What the model's job measured.
+        gate: The manifest's demands, of which those that compare count.
+        current: The model that has the endpoint now.
+    """
+    found = [
+        _compared(name, direction, metrics[name], current)
+        for name, direction in sorted(gate.better_than_current.items())
+        if name in metrics
+    ]
+    return [reason for good, reason in found if not good]
+
+
 def _sane(measured: Measured) -> Iterator[Finding]:
     """What is wrong with any training, whatever the manifest says."""
     if not measured.last:
@@ -118,6 +135,10 @@ def _better(
     value = measured.last[name]
     if current is None:
         return True, f"{name} is {value:g}, and no model has the endpoint to be compared with"
+    return _compared(name, direction, value, current)
+
+
+def _compared(name: str, direction: Direction, value: float, current: Current) -> Finding:
     theirs = current.metrics.get(name)
     if theirs is None or not math.isfinite(theirs):
         return False, (

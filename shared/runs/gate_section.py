@@ -68,8 +68,8 @@ class Gate(Section):
         ),
     ] = Field(
         default={},
-        description="Metrics that must be better than those of the model that has the endpoint now: a "
-        "name, names, or `lower` or `higher` by name.",
+        description="Metrics that must be better than those of the model that has the endpoint, when the gate "
+        "judges and still when the model is rolled out: a name, names, or `lower` or `higher` by name.",
     )
     refused: Literal["discard", "register"] = Field(
         default="discard",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from shared.errors import Permanent, Problem
-from shared.runs.endpoints import Rest
-from shared.runs.gate import Current, judge
+from shared.errors import Problem
+from shared.runs.current import current_model
+from shared.runs.gate import judge
 from shared.runs.outcomes import Advance, Outcome, Stop, Wait
 from shared.runs.phases import Phase
 from shared.runs.registration import FAILED, PASSED, register
@@ -49,7 +49,9 @@ def trained(run: Run, world: World) -> Outcome:
 
 def _judged(run: Run, world: World) -> Outcome:
     measured = world.workspace.measured(run.facts.job or "")
-    verdict = judge(measured, manifest_of(run).gate, _current(run, world))
+    manifest = manifest_of(run)
+    current = current_model(run, world.endpoints.load(manifest.endpoint), world)
+    verdict = judge(measured, manifest.gate, current)
     facts = msgspec.structs.replace(
         _with_metrics(run.facts, measured),
         gate=PASSED if verdict.passed else FAILED,
@@ -80,30 +82,3 @@ def thinned(curve: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
         return finite
     last = len(finite) - 1
     return [finite[round(index * last / (most - 1))] for index in range(most)]
-
-
-def _current(run: Run, world: World) -> Current | None:
-    """The model that has the run's endpoint, serving or asleep, if there is one."""
-    if not manifest_of(run).gate.better_than_current:
-        return None
-    record = world.endpoints.load(manifest_of(run).endpoint)
-    if record is None or record.rest is Rest.RETIRED or record.owner in (None, run.id):
-        return None
-    assert record.owner is not None
-    try:
-        owner, _ = world.runs.load(record.owner)
-    except Permanent:
-        return Current(record.owner, {})  # it has the endpoint, and nothing is known of it
-    differs = [
-        what
-        for what, ours, theirs in (
-            ("other data", run.facts.fingerprint, owner.facts.fingerprint),
-            (
-                "another foundation model",
-                run.facts.foundation_model,
-                owner.facts.foundation_model,
-            ),
-        )
-        if ours != theirs
-    ]
-    return Current(owner.id, owner.facts.metrics, tuple(differs))

@@ -11,6 +11,7 @@ import msgspec
 
 from shared.errors import Missing, Permanent
 from shared.runs import naming
+from shared.runs.current import outdone_by
 from shared.runs.endpoints import Rest
 from shared.runs.fencing import still_wanted
 from shared.runs.outcomes import Advance, Outcome, Stop, Wait
@@ -99,13 +100,17 @@ def record_of(held: HeldEndpoint) -> EndpointRecord:
 
 
 def given_way(record: EndpointRecord, run: Run, world: World) -> Stop | None:
-    """The end of a run whose endpoint a newer one has, or empties for itself; `None` otherwise."""
+    """The end of a run whose endpoint another has; `None` while it may go on.
+
+    A newer run has it, or empties it for itself; or one that the gate, asked again, does not let it go before.
+    """
     rival = _newer_rival(record, run, world)
-    return (
-        None
-        if rival is None
-        else Stop(Phase.SUPERSEDED, f"the newer run {rival} has the endpoint")
-    )
+    if rival is not None:
+        return Stop(Phase.SUPERSEDED, f"the newer run {rival} has the endpoint")
+    worse = outdone_by(run, record, world)
+    if worse is not None:
+        return Stop(Phase.SUPERSEDED, f"another model came before it: {worse}")
+    return None
 
 
 def _newer_rival(record: EndpointRecord, run: Run, world: World) -> str | None:

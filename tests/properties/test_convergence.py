@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -360,6 +361,56 @@ def test_a_second_run_takes_over_or_leaves_everything_as_it_was(plan, bad, secon
         assert (new.phase, kept.phase) == (Phase.FAILED, Phase.SERVING), new.why
     else:
         assert (new.phase, kept.phase) == (Phase.SERVING, Phase.SUPERSEDED), new.why
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    plan=passing_mishaps,
+    drops=st.lists(
+        st.tuples(
+            st.sampled_from([0.3, 0.5, 0.7, 0.9]),
+            st.sampled_from([{}, CANARY, {"rollout": "direct"}]),
+            st.integers(0, 50),
+        ),
+        min_size=2,
+        max_size=4,
+    ),
+)
+def test_the_endpoint_goes_from_better_to_better(plan, drops):
+    """Runs side by side are gated against what serves then; whoever gets the endpoint beats whom it gets it from."""
+    driver = Driver(dict(plan))
+    sim, owners, losses = driver.sim, list[str](), dict[str, float]()
+    measure, check = sim.workspace.measured, driver.check_always
+
+    def measured(job):
+        loss = losses[job.rpartition("-a")[0]]
+        return replace(measure(job), last={"eval_loss": loss}, curves={"eval_loss": [(1, loss)]})
+
+    def check_always():
+        check()
+        record = sim.endpoints.records.get("chat")
+        if record is not None and record.owner not in (None, *owners[-1:]):
+            owners.append(record.owner)
+
+    sim.workspace.measured, driver.check_always = measured, check_always
+    for number, (loss, deploy, gap) in enumerate(drops):
+        fields = {
+            "name": "chat",
+            "dataset": {"files": [f"{number}.jsonl"]},
+            "compute": TRAIN,
+            "deploy": deploy,
+            "gate": {"better_than_current": "eval_loss"},
+        }
+        sim.manifests.drop("chat.json", json.dumps(fields).encode())
+        driver.guarded(lambda: intake.receive(sim.world, "chat.json"))
+        losses |= {run.id: loss for run in sim.all_runs() if run.id not in losses}
+        driver.play("work", gap)
+    driver.settle()
+    driver.check_at_rest()
+    owned = [losses[run] for run in owners]
+    assert owned
+    assert owned == sorted(set(owned), reverse=True)
+    event(f"{len(owned)} owners of {len(drops)}")
 
 
 @settings(max_examples=60, deadline=None)

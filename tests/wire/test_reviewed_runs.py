@@ -7,7 +7,7 @@ from online import fresh
 from whole_runs import GOOD, Droptune
 
 from shared.errors import Missing
-from shared.runs.naming import TAG
+from shared.runs.naming import TAG, deployment_name
 from shared.runs.phases import Phase
 
 
@@ -106,6 +106,33 @@ def test_the_next_model_must_be_better_than_the_one_that_serves(droptune: Droptu
     droptune.settle(first.id, best.id)
     assert (best.phase, droptune.run(first.id).phase) == (Phase.SERVING, Phase.SUPERSEDED)
     assert "(measured with other data)" in best.facts.verdict[0]
+
+
+def test_a_worse_model_does_not_replace_a_better_one_that_came_after_its_gate(
+    droptune: Droptune,
+) -> None:
+    """Two runs beat the same model; the one that is rolled out later is asked again, and makes no deployment."""
+    gate = {"better_than_current": "eval_loss"}
+    first = droptune.play(droptune.drop("parallel"))
+    runs = []
+    for loss in (0.5, 0.7):
+        orders = {"metrics": {"loss": [3.0, 1.0], "eval_loss": [2.0, loss]}}
+        run = droptune.drop("parallel", orders, gate=gate)
+        fault = {"method": "PUT", "path": f"/deployments/{deployment_name(run)}$", "status": 503}
+        runs.append((run, droptune.control("POST", "faults", {**fault, "times": 10_000})["name"]))
+        droptune.until(lambda run=run: droptune.run(run).facts.fingerprint, bool)
+    (older, held), (newer, _) = runs
+    for run in (older, newer):
+        droptune.until(lambda run=run: droptune.run(run).facts.gate, lambda gate: gate == "passed")
+    droptune.control("DELETE", f"faults/{held}")
+    droptune.play(older)
+    droptune.control("DELETE", "faults")
+    outdone = droptune.play(newer)
+    droptune.settle(first.id, older, newer)
+    assert (droptune.run(older).phase, outdone.phase) == (Phase.SERVING, Phase.SUPERSEDED)
+    assert f"eval_loss is 0.7, no better than the 0.5 of {older}" in outdone.why
+    assert droptune.traffic(older) == {deployment_name(older): 100}
+    assert droptune.deployments(older) == {deployment_name(older)}
 
 
 def test_metrics_of_a_job_that_is_gone_are_missing(droptune: Droptune) -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from shared.runs import manifest
-from shared.runs.gate import Current, judge
+from shared.runs.gate import Current, judge, outdone
 from shared.runs.gate_section import Gate
 from shared.runs.measures import Measured
 from shared.runs.review import thinned
@@ -45,6 +45,19 @@ def test_bounds_are_allowed_values_and_silence_fails(metrics, passed):
     verdict = judge(measured(**metrics), BOUNDS)
     assert verdict.passed is passed
     assert "eval_loss" in "".join(verdict.reasons)
+
+
+def test_what_was_approved_may_be_outdone_by_the_time_of_its_rollout():
+    """Compared again with whatever has the endpoint then, and only in what it was to be better in."""
+    rival = Current("rival-g1", {"eval_loss": 0.7, "accuracy": 0.5}, ("other data",))
+    asked = gate(better_than_current={"eval_loss": "lower", "accuracy": "higher"})
+    assert outdone({"eval_loss": 0.6, "accuracy": 0.6}, asked, rival) == []
+    assert outdone({"eval_loss": 0.7, "accuracy": 0.6}, asked, rival) == [
+        "eval_loss is 0.7, no better than the 0.7 of rival-g1 (measured with other data)"
+    ]
+    assert len(outdone({"eval_loss": 0.8, "accuracy": 0.4}, asked, rival)) == 2
+    assert outdone({"eval_loss": 9.0}, BOUNDS, rival) == []
+    assert "did not measure it" in outdone({"eval_loss": 0.1}, BETTER, Current("r", {}))[0]
 
 
 def test_an_empty_curve_fails():

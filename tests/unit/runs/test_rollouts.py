@@ -8,13 +8,13 @@ import pytest
 from msgspec.structs import replace
 
 from shared.assets import AssetId
-from shared.errors import Denied
+from shared.errors import Denied, Unavailable
 from shared.runs import reconciler
 from shared.runs.endpoints import Rest
 from shared.runs.machines import VmSize
-from shared.runs.measures import Seen
+from shared.runs.measures import Measured, Seen
 from shared.runs.phases import Phase
-from shared.runs.ports import Look, Provisioning
+from shared.runs.ports import Look, ModelRequest, Provisioning
 from shared.runs.record import Wish
 from shared.runs.room import needed, shortage
 from shared.serving.retiring import retire_idle
@@ -222,6 +222,80 @@ def test_the_first_model_of_an_endpoint_needs_no_canary():
     play(sim)
     assert sim.run(run).phase is Phase.SERVING
     assert sim.run(run).facts.shares == []
+
+
+# Two at a time ----------------------------------------------------------------------------------
+
+
+def two_at_a_time(sim: Simulation, losses: tuple[float, float], **deploy: object) -> list[str]:
+    """A run that serves, and two that are to beat its loss of 1.0; the later one is rolled out as `deploy` says."""
+    of_run = {served(sim): 1.0}
+    measure = sim.workspace.measured
+
+    def measured(job: str) -> Measured:
+        loss = of_run[job.removesuffix("-a1")]
+        return Measured({"eval_loss": loss}, {"eval_loss": [(1, loss)]}, measure(job).tokens)
+
+    sim.workspace.measured = measured
+    gate = {"gate": {"better_than_current": "eval_loss"}}
+    for number, loss in enumerate(losses, start=2):
+        how = deploy if number > 2 else {}
+        of_run[drop(sim, manifest(number, keep_old="0s", **how) | gate)] = loss
+        sim.clock.advance(timedelta(seconds=10))
+    return list(of_run)
+
+
+def play_until_the_older_serves(sim: Simulation, older: str, newer: str) -> None:
+    """Have the newer run gated against the same model, and its registration fail until the older one serves."""
+    register = sim.workspace.register
+
+    def registered(request: ModelRequest) -> None:
+        if request.run == newer and sim.run(older).phase is not Phase.SERVING:
+            raise Unavailable("503")
+        register(request)
+
+    sim.workspace.register = registered
+    for _ in range(90):
+        if sim.run(older).phase is not Phase.SERVING:
+            play(sim, minutes=1)
+    assert (sim.run(newer).phase, sim.run(newer).facts.gate) == (Phase.APPROVED, "passed")
+
+
+@pytest.mark.parametrize("rollout", ["blue-green", "canary", "direct"])
+def test_a_model_is_not_replaced_by_a_worse_one_that_was_gated_before_it_came(rollout):
+    """Both beat the first model; the one that is rolled out later is asked again, before anything is made for it."""
+    sim = simulation()
+    first, older, newer = two_at_a_time(sim, (0.5, 0.7), rollout=rollout)
+    play_until_the_older_serves(sim, older, newer)
+    play(sim, minutes=60)
+    assert [sim.run(run).phase for run in (first, older, newer)] == [
+        Phase.SUPERSEDED,
+        Phase.SERVING,
+        Phase.SUPERSEDED,
+    ]
+    told = f"another model came before it: eval_loss is 0.7, no better than the 0.5 of {older}"
+    assert told in sim.run(newer).why
+    assert traffic(sim) == {name_of(sim, older): 100}
+    assert deployments(sim) == {name_of(sim, older)}
+
+
+def test_a_model_that_is_outdone_while_it_is_rolled_out_gets_no_traffic():
+    """Its deployment stands already when the better one takes the endpoint."""
+    sim = simulation()
+    _, older, newer = two_at_a_time(sim, (0.5, 0.7))
+    play(sim, minutes=90)
+    assert (sim.run(older).phase, sim.run(newer).phase) == (Phase.SERVING, Phase.SUPERSEDED)
+    assert sim.run(newer).facts.answers
+    assert deployments(sim) == {name_of(sim, older)}
+
+
+def test_a_better_model_still_replaces_one_that_came_meanwhile():
+    """Asked again, it passes again."""
+    sim = simulation()
+    _, older, newer = two_at_a_time(sim, (0.7, 0.5))
+    play_until_the_older_serves(sim, older, newer)
+    play(sim, minutes=60)
+    assert (sim.run(older).phase, sim.run(newer).phase) == (Phase.SUPERSEDED, Phase.SERVING)
 
 
 # After the switch -------------------------------------------------------------------------------
