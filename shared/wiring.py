@@ -144,15 +144,16 @@ def runs_page(
     """
     from shared.cloud.run_store import BlobRunStore
 
-    store, found = BlobRunStore(_storage()), []
+    store = BlobRunStore(_storage())
+    found: list[Run] = []
     for _ in range(max(1, MOST_LOOKED_THROUGH // limit)):
-        page = store.page(after, limit)
+        page = store.page(after, limit - len(found))
         after = page.after
         found += [
             run
             for run in page.runs
             if manifest in (None, run.manifest) and phase in (None, run.phase)
         ]
-        if len(found) >= limit or after is None:
+        if len(found) == limit or after is None:
             break
     return found, after

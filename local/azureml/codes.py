@@ -7,7 +7,6 @@ file, and writes the version down. What a version is may not change.
 from __future__ import annotations
 
 import asyncio
-import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from aiohttp import web
 from local.azureml import datastores
 from local.azureml.clock import iso
 from local.azureml.identity import PRINCIPAL
+from local.azureml.versioned import Versions
 from local.azureml.wire import (
     PROVIDER,
     WORKSPACE,
@@ -33,22 +33,7 @@ if TYPE_CHECKING:
 
     from local.azureml.plane import Plane
 
-KIND = "code-version"
-_VERSION_ID = re.compile(r"/codes/(?P<name>[^/]+)/versions/(?P<version>[^/]+)$", re.IGNORECASE)
-
-
-def version_id(plane: Plane, name: str, version: str) -> str:
-    """The ARM id of a code version."""
-    return f"{plane.workspace_id}/codes/{name}/versions/{version}"
-
-
-def find(plane: Plane, arm_id: str) -> dict[str, Any] | None:
-    """The kept code version with this ARM id (or `azureml:` before it), or None."""
-    matched = _VERSION_ID.search(arm_id)
-    if matched is None:
-        return None
-    found = plane.store.get(KIND, version_id(plane, matched["name"], matched["version"]))
-    return found.body if found else None
+VERSIONS = Versions("code-version", "codes")
 
 
 def place_of(plane: Plane, code: dict[str, Any]) -> tuple[str, str]:
@@ -66,8 +51,8 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
     async def listed(request: web.Request) -> web.Response:
         wanted = request.query.get("hash")
         page = plane.store.list(
-            KIND,
-            f"{plane.workspace_id}/codes/{request.match_info['name']}/versions/",
+            VERSIONS.kind,
+            VERSIONS.prefix(plane, request.match_info["name"]),
             limit=page_size(request, 30),
             token=page_token(request),
             newest_first=True,
@@ -94,7 +79,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
 
 def _require(plane: Plane, request: web.Request) -> dict[str, Any]:
     name, version = request.match_info["name"], request.match_info["version"]
-    found = plane.store.get(KIND, version_id(plane, name, version))
+    found = plane.store.get(VERSIONS.kind, VERSIONS.id(plane, name, version))
     if found is None:
         raise ArmError(404, "UserError", f"Code {name}:{version} not found.")
     return found.body
@@ -106,8 +91,8 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
     uri = str(sent.get("codeUri") or "").rstrip("/")
     if not uri.startswith(f"{datastores.storage(plane).account.endpoint}/"):
         raise NotEmulated(f"code at {uri.split('?', maxsplit=1)[0]!r} (outside of the storage)")
-    arm_id = version_id(plane, name, version)
-    before = plane.store.get(KIND, arm_id)
+    arm_id = VERSIONS.id(plane, name, version)
+    before = plane.store.get(VERSIONS.kind, arm_id)
     if before is not None and before.body["uri"] != uri:
         raise ArmError(
             400,
@@ -124,7 +109,7 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         "properties": {key: str(each) for key, each in (sent.get("properties") or {}).items()},
         "created_at": before.body["created_at"] if before else iso(plane.clock.now()),
     }
-    plane.store.put(KIND, arm_id, body)
+    plane.store.put(VERSIONS.kind, arm_id, body)
     return answer(_shown(plane, body), 200 if before else 201)
 
 
@@ -134,7 +119,7 @@ async def _start_upload(plane: Plane, request: web.Request) -> web.Response:
     if kind != "TemporaryBlobReference":
         raise NotEmulated(f"a pending upload of type {kind!r}")
     name, version = request.match_info["name"], request.match_info["version"]
-    container = f"code-{uuid.uuid5(uuid.NAMESPACE_URL, version_id(plane, name, version))}"
+    container = f"code-{uuid.uuid5(uuid.NAMESPACE_URL, VERSIONS.id(plane, name, version))}"
     store = datastores.storage(plane)
     await asyncio.to_thread(store.container, container)
     uri = f"{store.account.endpoint}/{container}"
@@ -153,7 +138,7 @@ async def _start_upload(plane: Plane, request: web.Request) -> web.Response:
 
 def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
     return {
-        "id": version_id(plane, body["name"], body["version"]),
+        "id": VERSIONS.id(plane, body["name"], body["version"]),
         "name": body["version"],
         "type": f"{PROVIDER}/workspaces/codes/versions",
         "properties": {

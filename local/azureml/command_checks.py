@@ -163,13 +163,13 @@ def _missing(plane: Plane, sent: Mapping[str, Any]) -> list[str]:
     if not sent.get("command"):
         problems.append("command is required")
     code, environment = sent.get("codeId"), str(sent.get("environmentId") or "")
-    if code and codes.find(plane, str(code)) is None:
+    if code and codes.VERSIONS.find(plane, str(code)) is None:
         problems.append(f"code {code} is not found")
     if environment.startswith("azureml://registries/"):
         raise NotEmulated(f"an environment of a registry ({environment})")
     if not environment:
         problems.append("environmentId is required")
-    elif environments.find(plane, environment) is None:
+    elif environments.VERSIONS.find(plane, environment) is None:
         problems.append(f"environment {environment} is not found")
     return problems
 

@@ -100,7 +100,7 @@ async def job_file(plane: Plane, job: Job, run_id: str) -> dict[str, Any]:
 
 
 def _fetch_code(plane: Plane, code_id: str, target: Path) -> Path:
-    code = codes.find(plane, code_id)
+    code = codes.VERSIONS.find(plane, code_id)
     if code is None:
         raise FileNotFoundError(f"code {code_id} is not there any more")
     container, path = codes.place_of(plane, code)

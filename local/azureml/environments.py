@@ -6,7 +6,6 @@ That is the laptop's one difference in a command job: it runs in the interpreter
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -14,6 +13,7 @@ from aiohttp import web
 from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.identity import PRINCIPAL
+from local.azureml.versioned import Versions
 from local.azureml.wire import PROVIDER, WORKSPACE, ArmError, NotEmulated, answer
 
 if TYPE_CHECKING:
@@ -21,25 +21,8 @@ if TYPE_CHECKING:
 
     from local.azureml.plane import Plane
 
-KIND = "environment-version"
-_VERSION_ID = re.compile(
-    r"/environments/(?P<name>[^/]+)/versions/(?P<version>[^/]+)$", re.IGNORECASE
-)
+VERSIONS = Versions("environment-version", "environments")
 _KEPT = ("image", "condaFile", "osType", "tags", "description", "properties", "isAnonymous")
-
-
-def version_id(plane: Plane, name: str, version: str) -> str:
-    """The ARM id of an environment version."""
-    return f"{plane.workspace_id}/environments/{name}/versions/{version}"
-
-
-def find(plane: Plane, arm_id: str) -> dict[str, Any] | None:
-    """The kept environment version with this ARM id, or None."""
-    matched = _VERSION_ID.search(arm_id)
-    if matched is None:
-        return None
-    found = plane.store.get(KIND, version_id(plane, matched["name"], matched["version"]))
-    return found.body if found else None
 
 
 def routes(plane: Plane) -> Iterable[web.RouteDef]:
@@ -48,7 +31,7 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
 
     async def get(request: web.Request) -> web.Response:
         name, version = request.match_info["name"], request.match_info["version"]
-        found = find(plane, version_id(plane, name, version))
+        found = VERSIONS.find(plane, VERSIONS.id(plane, name, version))
         if found is None:
             raise ArmError(404, "UserError", f"Environment {name}:{version} not found.")
         return answer(_shown(plane, found))
@@ -66,21 +49,21 @@ async def _put(plane: Plane, request: web.Request) -> web.Response:
         raise NotEmulated("an environment that is built from a folder")
     if not sent.get("image"):
         raise ArmError(400, "UserError", "Environment has neither an image nor a build context.")
-    arm_id = version_id(plane, name, version)
-    before = plane.store.get(KIND, arm_id)
+    arm_id = VERSIONS.id(plane, name, version)
+    before = plane.store.get(VERSIONS.kind, arm_id)
     body = {
         "name": name,
         "version": version,
         "sent": {key: sent.get(key) for key in _KEPT},
         "created_at": before.body["created_at"] if before else iso(plane.clock.now()),
     }
-    plane.store.put(KIND, arm_id, body)
+    plane.store.put(VERSIONS.kind, arm_id, body)
     return answer(_shown(plane, body), 200 if before else 201)
 
 
 def _shown(plane: Plane, body: dict[str, Any]) -> dict[str, Any]:
     return {
-        "id": version_id(plane, body["name"], body["version"]),
+        "id": VERSIONS.id(plane, body["name"], body["version"]),
         "name": body["version"],
         "type": f"{PROVIDER}/workspaces/environments/versions",
         "properties": {

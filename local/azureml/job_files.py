@@ -52,8 +52,8 @@ def _locate_model(plane: Plane, uri: str) -> Path | Blobs:
             raise ArmError(404, "NotFound", f"key: {uri}, Message: Not found model.")
         return REPOSITORY / "local" / "compute" / str(seeded["foundation"])
     short = _SHORT_ASSET.match(uri)
-    arm_id = models.version_id(plane, short["name"], short["version"]) if short else uri
-    found = models.find_version(plane, arm_id)
+    arm_id = models.VERSIONS.id(plane, short["name"], short["version"]) if short else uri
+    found = models.VERSIONS.find(plane, arm_id)
     if found is not None:
         return _locate_data(plane, found["properties"]["modelUri"])
     if arm_id.startswith("/subscriptions/"):

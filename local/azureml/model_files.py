@@ -51,7 +51,7 @@ def locate(plane: Plane, model: str) -> Source | None:
     if found := registry.find_model(plane, model):
         folder = REPOSITORY / "local" / "compute" / str(found["foundation"])
         return Source(name=model, mlflow=True, folder=folder)
-    version = models.find_version(plane, model)
+    version = models.VERSIONS.find(plane, model)
     if version is None:
         return None
     properties: dict[str, Any] = version["properties"]

@@ -12,6 +12,7 @@ from local.azureml.azure_types import typed_body
 from local.azureml.clock import iso
 from local.azureml.datastores import DEFAULT
 from local.azureml.identity import authored
+from local.azureml.versioned import Versions
 from local.azureml.wire import (
     PROVIDER,
     WORKSPACE,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _PREVIEWS = ("autoDeleteSetting", "intellectualProperty")
 CONTAINER = "model"
-VERSION = "model-version"
+VERSIONS = Versions("model-version", "models")
 _NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,254}$")
 _TYPES = ("custom_model", "mlflow_model", "triton_model")
 _JOB_OUTPUT = re.compile(
@@ -47,17 +48,6 @@ _JOB_OUTPUT = re.compile(
 def model_id(plane: Plane, name: str) -> str:
     """The ARM id of a model container."""
     return f"{plane.workspace_id}/models/{name}"
-
-
-def version_id(plane: Plane, name: str, version: str) -> str:
-    """The ARM id of a model version."""
-    return f"{model_id(plane, name)}/versions/{version}"
-
-
-def find_version(plane: Plane, arm_id: str) -> dict[str, Any] | None:
-    """A model version by its ARM id, as the wire shows it; None if there is none."""
-    found = plane.store.get(VERSION, arm_id.removeprefix("azureml:"))
-    return found.body if found else None
 
 
 def datastore_uri(plane: Plane, datastore: str, path: str) -> str:
@@ -101,7 +91,9 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
 
     async def delete(request: web.Request) -> web.Response:
         name, number = request.match_info["model"], request.match_info["version"]
-        return empty(200 if plane.store.delete(VERSION, version_id(plane, name, number)) else 204)
+        return empty(
+            200 if plane.store.delete(VERSIONS.kind, VERSIONS.id(plane, name, number)) else 204
+        )
 
     return [
         web.get(f"{WORKSPACE}/models", containers),
@@ -125,7 +117,7 @@ def _version(plane: Plane, request: web.Request) -> dict[str, Any]:
     name, number = request.match_info["model"], request.match_info["version"]
     if number == "latest":
         raise ArmError(400, "UserError", "'latest' is a label of the SDK, not a version.")
-    found = find_version(plane, version_id(plane, name, number))
+    found = VERSIONS.find(plane, VERSIONS.id(plane, name, number))
     if found is None:
         raise not_found("ModelNotFound", f"Model {name} (version: {number}) not found.")
     return found
@@ -143,8 +135,8 @@ def _list_versions(plane: Plane, request: web.Request) -> web.Response:
         return not shown["isAnonymous"] and view(hidden)
 
     page = plane.store.list(
-        VERSION,
-        f"{model_id(plane, name)}/versions/",
+        VERSIONS.kind,
+        VERSIONS.prefix(plane, name),
         limit=page_size(request, 30),
         token=page_token(request),
         newest_first=True,
@@ -188,8 +180,8 @@ async def _put_version(plane: Plane, request: web.Request) -> web.Response:
     name, number = request.match_info["model"], request.match_info["version"]
     given = (await typed_body(request, "workspaces/models/versions"))["properties"]
     uri, job = _checked(plane, name, number, given)
-    identity = version_id(plane, name, number)
-    before, now = plane.store.get(VERSION, identity), iso(plane.clock.now())
+    identity = VERSIONS.id(plane, name, number)
+    before, now = plane.store.get(VERSIONS.kind, identity), iso(plane.clock.now())
     if before and before.body["properties"]["modelUri"] != uri:
         raise ArmError(400, "UserError", "Asset paths cannot be updated.")
     body: dict[str, Any] = {
@@ -214,7 +206,7 @@ async def _put_version(plane: Plane, request: web.Request) -> web.Response:
         },
         "systemData": authored(before.body["systemData"]["createdAt"] if before else now, now),
     }
-    plane.store.put(VERSION, identity, body)
+    plane.store.put(VERSIONS.kind, identity, body)
     if not before:
         _count_version(plane, name, number)
     return put_answer(request, in_version(request, body, *_PREVIEWS), new=before is None)

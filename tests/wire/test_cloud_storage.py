@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from azure.storage.queue import QueueClient
 
+from shared import wiring
 from shared.cloud import storage
 from shared.cloud.endpoint_store import BlobEndpointStore, key_of
 from shared.cloud.looks import QueueLooks, parse
@@ -159,6 +160,22 @@ def test_pages_give_the_newest_first_and_each_run_once(connection):
         after, pages = page.after, pages + 1
     assert found == ids[::-1]
     assert pages == 3
+
+
+def test_a_filtered_page_has_no_more_runs_than_were_asked_for(connection, monkeypatch):
+    """And pages join without a gap, however the runs that match lie among the others."""
+    monkeypatch.setattr(wiring, "_storage", lambda: connection)
+    store = BlobRunStore(connection)
+    ids = [f"{letter}-0123456789-g1" for letter in "abcdefgh"]
+    for minute, name in enumerate(ids):
+        run = a_run(name, START + timedelta(minutes=minute))
+        other = {"manifest": "other.json"} if name[0] in "bg" else {}
+        store.create(msgspec.structs.replace(run, **other))
+    pages, after = [], None
+    while not pages or after is not None:
+        found, after = wiring.runs_page(limit=2, after=after, manifest="m.json")
+        pages.append([run.id[0] for run in found])
+    assert pages == [["h", "f"], ["e", "d"], ["c", "a"]]
 
 
 def test_a_page_passes_over_runs_that_came_to_nothing(connection):

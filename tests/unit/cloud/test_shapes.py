@@ -116,6 +116,8 @@ def test_the_innermost_code_tells_whose_fault_it_is():
         ("[1, 2]", {}),
         ("nonsense {", {}),
         ("__import__('os').system('true')", {}),
+        ("[" * 100_000, {}),
+        ('{"a": ' * 100_000, {}),
     ],
 )
 def test_a_publishers_defaults_are_read_in_either_spelling(text, found):
