@@ -26,7 +26,8 @@ BASE = GOOD | {"compute": {"size": BIG}}  # trains on other quota than it is ser
 CANARY = {"rollout": "canary", "canary": {"shares": [10, 50], "bake": "10m"}, "keep_old": "0s"}
 
 
-def simulation() -> Simulation:
+@pytest.fixture
+def sim() -> Simulation:
     """A world in which both sizes are allowed."""
     sim = Simulation()
     sim.limited(instance_types=(SIZE, BIG))
@@ -44,6 +45,11 @@ def served(sim: Simulation) -> str:
     play(sim)
     assert sim.run(run).phase is Phase.SERVING
     return run
+
+
+def replacing(sim: Simulation, **deploy: object) -> tuple[str, str]:
+    """A run that serves, and a newer one that is to be rolled out in its place."""
+    return served(sim), drop(sim, manifest(2, **deploy))
 
 
 def traffic(sim: Simulation) -> dict[str, int]:
@@ -67,9 +73,8 @@ def seen(sim: Simulation, before: str, after: str, **health: Seen) -> None:
 
 
 @pytest.mark.parametrize(("startup", "end"), [("15m", Phase.FAILED), ("4h", Phase.SERVING)])
-def test_a_rollout_has_an_end_and_the_time_that_its_model_takes_to_load(startup, end):
+def test_a_rollout_has_an_end_and_the_time_that_its_model_takes_to_load(sim, startup, end):
     """What the manifest grants for loading is not counted against it; what never comes up is let go of."""
-    sim = simulation()
     sim.workspace.rollout_takes = timedelta(hours=3)
     run = drop(sim, BASE | {"deploy": {"startup": startup}})
     play(sim, minutes=60 * 8)
@@ -83,11 +88,9 @@ def test_a_rollout_has_an_end_and_the_time_that_its_model_takes_to_load(startup,
 # The canary -------------------------------------------------------------------------------------
 
 
-def test_a_canary_gets_more_and_more_and_then_all():
+def test_a_canary_gets_more_and_more_and_then_all(sim):
     """Each share bakes its time; the record keeps how it fared at each."""
-    sim = simulation()
-    old = served(sim)
-    new = drop(sim, manifest(2, **CANARY))
+    old, new = replacing(sim, **CANARY)
     seen(sim, old, new)
     play(sim, minutes=120, until=Phase.SUPERSEDED)
     facts = sim.run(new).facts
@@ -106,11 +109,9 @@ def test_a_canary_gets_more_and_more_and_then_all():
         (Seen(50, 0, 900.0), "it is more than 2 times as slow"),
     ],
 )
-def test_a_bad_canary_is_taken_back_by_itself(health, told):
+def test_a_bad_canary_is_taken_back_by_itself(sim, health, told):
     """Errors or slowness end it before its time; the old deployment has all traffic again."""
-    sim = simulation()
-    old = served(sim)
-    new = drop(sim, manifest(2, **CANARY))
+    old, new = replacing(sim, **CANARY)
     seen(sim, old, new, new=health)
     play(sim, minutes=90)
     run = sim.run(new)
@@ -122,43 +123,35 @@ def test_a_bad_canary_is_taken_back_by_itself(health, told):
     assert sim.endpoints.records["chat"].candidate is None
 
 
-def test_a_canary_is_not_blamed_for_what_the_old_one_does_as_well():
+def test_a_canary_is_not_blamed_for_what_the_old_one_does_as_well(sim):
     """When both fail alike it is not the new model's fault."""
-    sim = simulation()
-    old = served(sim)
-    new = drop(sim, manifest(2, **CANARY))
+    old, new = replacing(sim, **CANARY)
     seen(sim, old, new, new=Seen(50, 5, 9000.0), old=Seen(500, 60, 8000.0))
     play(sim, minutes=120)
     assert sim.run(new).phase is Phase.SERVING
     assert sim.run(old).phase is Phase.SUPERSEDED
 
 
-def test_a_canary_that_few_ask_is_watched_for_longer_and_then_believed():
+def test_a_canary_that_few_ask_is_watched_for_longer_and_then_believed(sim):
     """Its stage is extended twice; then the smoke test is the proof."""
-    sim = simulation()
-    old = served(sim)
-    new = drop(sim, manifest(2, **CANARY))
+    old, new = replacing(sim, **CANARY)
     seen(sim, old, new, new=Seen(3, 0, None))
     play(sim, minutes=180)
     assert [stage.extended for stage in sim.run(new).facts.shares] == [2, 2]
     assert sim.run(new).phase is Phase.SERVING
 
 
-def test_a_canary_that_nobody_asks_is_not_kept_waiting():
+def test_a_canary_that_nobody_asks_is_not_kept_waiting(sim):
     """No request, no harm: one bake time a stage."""
-    sim = simulation()
-    served(sim)
-    new = drop(sim, manifest(2, **CANARY))
+    _, new = replacing(sim, **CANARY)
     play(sim, minutes=120)
     assert [stage.extended for stage in sim.run(new).facts.shares] == [0, 0]
     assert sim.run(new).phase is Phase.SERVING
 
 
-def test_errors_that_no_count_shows_end_a_canary_too():
+def test_errors_that_no_count_shows_end_a_canary_too(sim):
     """Its servers answer errors with status 200, so it is asked again at the end of each stage."""
-    sim = simulation()
-    old = served(sim)
-    new = drop(sim, manifest(2, **CANARY))
+    old, new = replacing(sim, **CANARY)
     seen(sim, old, new)
     for _ in range(60):
         play(sim, minutes=1)
@@ -169,11 +162,9 @@ def test_errors_that_no_count_shows_end_a_canary_too():
     assert traffic(sim) == {name_of(sim, old): 100}
 
 
-def test_the_traffic_of_a_canary_that_somebody_changed_is_set_again():
+def test_the_traffic_of_a_canary_that_somebody_changed_is_set_again(sim):
     """What a person does to the traffic meanwhile does not mislead the watch."""
-    sim = simulation()
-    old = served(sim)
-    new = drop(sim, manifest(2, **CANARY))
+    old, new = replacing(sim, **CANARY)
     seen(sim, old, new)
     for _ in range(60):
         play(sim, minutes=1)
@@ -184,9 +175,8 @@ def test_the_traffic_of_a_canary_that_somebody_changed_is_set_again():
     assert traffic(sim) == {name_of(sim, old): 90, name_of(sim, new): 10}
 
 
-def test_the_newer_of_two_canaries_goes_first():
+def test_the_newer_of_two_canaries_goes_first(sim):
     """The older waits without traffic and gives way when the newer one serves."""
-    sim = simulation()
     old = served(sim)
     first = drop(sim, manifest(2, **CANARY))
     second = drop(sim, manifest(3, **CANARY))
@@ -198,11 +188,9 @@ def test_the_newer_of_two_canaries_goes_first():
     assert deployments(sim) == {name_of(sim, second)}
 
 
-def test_a_canary_that_is_called_off_gives_its_traffic_back():
+def test_a_canary_that_is_called_off_gives_its_traffic_back(sim):
     """A person may still call it off while it bakes."""
-    sim = simulation()
-    old = served(sim)
-    new = drop(sim, manifest(2, **CANARY))
+    old, new = replacing(sim, **CANARY)
     seen(sim, old, new)
     for _ in range(60):
         play(sim, minutes=1)
@@ -215,9 +203,8 @@ def test_a_canary_that_is_called_off_gives_its_traffic_back():
     assert deployments(sim) == {name_of(sim, old)}
 
 
-def test_the_first_model_of_an_endpoint_needs_no_canary():
+def test_the_first_model_of_an_endpoint_needs_no_canary(sim):
     """There is nothing to be held against, and nobody to be hurt."""
-    sim = simulation()
     run = drop(sim, manifest(2, **CANARY))
     play(sim)
     assert sim.run(run).phase is Phase.SERVING
@@ -262,9 +249,8 @@ def play_until_the_older_serves(sim: Simulation, older: str, newer: str) -> None
 
 
 @pytest.mark.parametrize("rollout", ["blue-green", "canary", "direct"])
-def test_a_model_is_not_replaced_by_a_worse_one_that_was_gated_before_it_came(rollout):
+def test_a_model_is_not_replaced_by_a_worse_one_that_was_gated_before_it_came(sim, rollout):
     """Both beat the first model; the one that is rolled out later is asked again, before anything is made for it."""
-    sim = simulation()
     first, older, newer = two_at_a_time(sim, (0.5, 0.7), rollout=rollout)
     play_until_the_older_serves(sim, older, newer)
     play(sim, minutes=60)
@@ -279,9 +265,8 @@ def test_a_model_is_not_replaced_by_a_worse_one_that_was_gated_before_it_came(ro
     assert deployments(sim) == {name_of(sim, older)}
 
 
-def test_a_model_that_is_outdone_while_it_is_rolled_out_gets_no_traffic():
+def test_a_model_that_is_outdone_while_it_is_rolled_out_gets_no_traffic(sim):
     """Its deployment stands already when the better one takes the endpoint."""
-    sim = simulation()
     _, older, newer = two_at_a_time(sim, (0.5, 0.7))
     play(sim, minutes=90)
     assert (sim.run(older).phase, sim.run(newer).phase) == (Phase.SERVING, Phase.SUPERSEDED)
@@ -289,9 +274,8 @@ def test_a_model_that_is_outdone_while_it_is_rolled_out_gets_no_traffic():
     assert deployments(sim) == {name_of(sim, older)}
 
 
-def test_a_better_model_still_replaces_one_that_came_meanwhile():
+def test_a_better_model_still_replaces_one_that_came_meanwhile(sim):
     """Asked again, it passes again."""
-    sim = simulation()
     _, older, newer = two_at_a_time(sim, (0.7, 0.5))
     play_until_the_older_serves(sim, older, newer)
     play(sim, minutes=60)
@@ -301,11 +285,9 @@ def test_a_better_model_still_replaces_one_that_came_meanwhile():
 # After the switch -------------------------------------------------------------------------------
 
 
-def test_the_old_deployment_is_kept_for_a_while_without_traffic():
+def test_the_old_deployment_is_kept_for_a_while_without_traffic(sim):
     """Requests in hand end in peace; then it is deleted and its run superseded."""
-    sim = simulation()
-    old = served(sim)
-    new = drop(sim, manifest(2, keep_old="30m"))
+    old, new = replacing(sim, keep_old="30m")
     play(sim, until=None, minutes=45)
     assert sim.run(new).phase is Phase.SERVING
     assert traffic(sim) == {name_of(sim, new): 100}
@@ -317,9 +299,8 @@ def test_the_old_deployment_is_kept_for_a_while_without_traffic():
 
 
 @pytest.mark.parametrize(("theirs", "later"), [("4h", "0s"), ("2h", "9h")])
-def test_a_later_run_neither_shortens_nor_lengthens_what_another_asked_for(theirs, later):
+def test_a_later_run_neither_shortens_nor_lengthens_what_another_asked_for(sim, theirs, later):
     """How long the old deployment is kept is said by the manifest that took its traffic."""
-    sim = simulation()
     first = served(sim)
     second = drop(sim, manifest(2, keep_old=theirs))
     play(sim, minutes=45)
@@ -336,11 +317,9 @@ def test_a_later_run_neither_shortens_nor_lengthens_what_another_asked_for(their
     assert deployments(sim) == {name_of(sim, third)}
 
 
-def test_a_switch_that_is_done_twice_keeps_the_old_deployment_no_longer():
+def test_a_switch_that_is_done_twice_keeps_the_old_deployment_no_longer(sim):
     """A worker that died after the endpoint's record was saved: the next look finds it so and changes nothing."""
-    sim = simulation()
-    served(sim)
-    new = drop(sim, manifest(2, keep_old="4h"))
+    _, new = replacing(sim, keep_old="4h")
     found: list[datetime] = []
 
     def dies(call: str) -> None:
@@ -360,11 +339,9 @@ def test_a_switch_that_is_done_twice_keeps_the_old_deployment_no_longer():
     assert list(sim.endpoints.records["chat"].kept.values()) == found
 
 
-def test_a_record_of_before_still_says_how_long_the_old_deployment_is_kept():
+def test_a_record_of_before_still_says_how_long_the_old_deployment_is_kept(sim):
     """It had one time for all former owners."""
-    sim = simulation()
-    old = served(sim)
-    new = drop(sim, manifest(2, keep_old="2h"))
+    old, new = replacing(sim, keep_old="2h")
     play(sim, minutes=30)
     record = sim.endpoints.records["chat"]
     until = record.kept[old]
@@ -380,9 +357,8 @@ def test_a_record_of_before_still_says_how_long_the_old_deployment_is_kept():
     assert deployments(sim) == {name_of(sim, third)}
 
 
-def test_an_endpoint_that_nobody_uses_keeps_no_old_deployment():
+def test_an_endpoint_that_nobody_uses_keeps_no_old_deployment(sim):
     """However long it was to be kept: it bills, and would keep the endpoint awake."""
-    sim = simulation()
     old = served(sim)
     new = drop(sim, manifest(1, keep_old="7d"))
     play(sim)
@@ -414,17 +390,15 @@ def test_cores_are_counted_with_azures_reserve(size, cores, instances, machines)
     assert needed(VmSize(size, "family", cores, 1), instances) == cores * machines
 
 
-def test_quota_that_may_not_be_read_stands_in_nobodys_way():
+def test_quota_that_may_not_be_read_stands_in_nobodys_way(sim):
     """Reading it takes a role; Azure's own refusal tells as well."""
-    sim = simulation()
     fail(sim, "workspace.quota", Denied("403"), times=9)
     assert shortage(SIZE, 1, sim.world) is None
     assert shortage("Standard_Imaginary", 1, sim.world) is None
 
 
-def test_quota_that_is_still_in_use_is_waited_for():
+def test_quota_that_is_still_in_use_is_waited_for(sim):
     """Nodes that trained are given back some minutes late: no reason to fail a run."""
-    sim = simulation()
     sim.workspace.cores_allowed = {SIZE: 0}
     run = drop(sim, BASE)
     play(sim, until=Phase.DEPLOYING)
@@ -436,9 +410,8 @@ def test_quota_that_is_still_in_use_is_waited_for():
     assert sim.run(run).phase is Phase.SERVING
 
 
-def test_no_quota_for_a_second_deployment_is_refused_before_it_is_made():
+def test_no_quota_for_a_second_deployment_is_refused_before_it_is_made(sim):
     """Family, limit, used and needed are told; what serves serves on."""
-    sim = simulation()
     sim.workspace.cores_allowed = {SIZE: 24}
     old = served(sim)
     new = drop(sim, manifest(2))
@@ -451,12 +424,10 @@ def test_no_quota_for_a_second_deployment_is_refused_before_it_is_made():
     assert traffic(sim) == {name_of(sim, old): 100}
 
 
-def test_no_quota_for_a_second_deployment_may_fall_back_to_direct():
+def test_no_quota_for_a_second_deployment_may_fall_back_to_direct(sim):
     """Then the old one goes first; the note says why there was an interruption."""
-    sim = simulation()
     sim.workspace.cores_allowed = {SIZE: 24}
-    old = served(sim)
-    new = drop(sim, manifest(2, short_of_quota="direct"))
+    old, new = replacing(sim, short_of_quota="direct")
     play(sim, minutes=90)
     assert sim.run(new).phase is Phase.SERVING
     assert "rolled out direct, for want of quota" in sim.run(new).facts.notes[-1]
@@ -465,9 +436,8 @@ def test_no_quota_for_a_second_deployment_may_fall_back_to_direct():
 
 
 @pytest.mark.parametrize("how", ["refused at once", "failed later"])
-def test_quota_that_only_azure_tells_falls_back_to_direct_too(how):
+def test_quota_that_only_azure_tells_falls_back_to_direct_too(sim, how):
     """Where the quota may not be read, the refusal is what tells; the manifest's wish is the same."""
-    sim = simulation()
     old = served(sim)
     said = "BadRequest: VmSize: Not enough quota available"
     if how == "refused at once":
@@ -484,9 +454,8 @@ def test_quota_that_only_azure_tells_falls_back_to_direct_too(how):
     assert deployments(sim) == {name_of(sim, new)}
 
 
-def test_a_direct_rollout_tries_every_size_before_one_again():
+def test_a_direct_rollout_tries_every_size_before_one_again(sim):
     """Quota may come back for the first, but another may have some at once."""
-    sim = simulation()
     sim.limited(instance_types=(SIZE, BIG), attempts=4)
     served(sim)
     sim.workspace.refusals = ["Not enough quota available"] * 3
@@ -497,21 +466,18 @@ def test_a_direct_rollout_tries_every_size_before_one_again():
     assert tried == [SIZE, BIG, SIZE]
 
 
-def test_the_next_size_is_taken_where_quota_is_short():
+def test_the_next_size_is_taken_where_quota_is_short(sim):
     """Sizes are tried in the manifest's order; the note says which was left out, and why."""
-    sim = simulation()
     sim.workspace.cores_allowed = {SIZE: 24, BIG: 96}
-    served(sim)
-    new = drop(sim, manifest(2, instance_types=[BIG]))
+    _, new = replacing(sim, instance_types=[BIG])
     play(sim, minutes=90)
     assert sim.run(new).phase is Phase.SERVING
     assert sim.run(new).facts.instance_type == BIG
     assert f"served on {BIG}: 1 x {SIZE} needs 24 cores" in sim.run(new).facts.notes[-1]
 
 
-def test_what_is_only_kept_makes_room():
+def test_what_is_only_kept_makes_room(sim):
     """Quota that an old deployment without traffic still holds is freed early."""
-    sim = simulation()
     sim.workspace.cores_allowed = {SIZE: 48}
     first = served(sim)
     second = drop(sim, manifest(2, keep_old="10h"))
@@ -524,9 +490,8 @@ def test_what_is_only_kept_makes_room():
     assert sim.run(second).phase is Phase.SUPERSEDED
 
 
-def test_quota_is_waited_for_from_when_the_endpoint_is_empty():
+def test_quota_is_waited_for_from_when_the_endpoint_is_empty(sim):
     """Deleting takes long, and what was deleted gives its cores back a while later: that is no failure."""
-    sim = simulation()
     old = served(sim)
     sim.workspace.rollout_takes = timedelta(hours=2)  # a deletion then takes 24 minutes
     new = drop(sim, manifest(2, rollout="direct"))
@@ -547,12 +512,10 @@ def test_quota_is_waited_for_from_when_the_endpoint_is_empty():
 # Direct -----------------------------------------------------------------------------------------
 
 
-def test_direct_replaces_and_never_has_two():
+def test_direct_replaces_and_never_has_two(sim):
     """The owner sleeps, its deployment goes, the new one comes and takes over."""
-    sim = simulation()
     sim.workspace.cores_allowed = {SIZE: 24}
-    old = served(sim)
-    new = drop(sim, manifest(2, rollout="direct"))
+    old, new = replacing(sim, rollout="direct")
     play(sim, minutes=90)
     assert sim.run(new).phase is Phase.SERVING
     phases = [entry.to for entry in sim.run(old).timeline]
@@ -563,9 +526,8 @@ def test_direct_replaces_and_never_has_two():
 
 
 @pytest.mark.parametrize("action", ["delete-endpoint", "delete-deployments"])
-def test_a_direct_rollout_that_fails_wakes_the_old_one(action):
+def test_a_direct_rollout_that_fails_wakes_the_old_one(sim, action):
     """What served before serves again, although it had to go."""
-    sim = simulation()
     sim.workspace.cores_allowed = {SIZE: 24}
     old = drop(sim, BASE | {"idle": {"after": "1h", "action": action}})
     play(sim)
@@ -579,12 +541,10 @@ def test_a_direct_rollout_that_fails_wakes_the_old_one(action):
     assert sim.endpoints.records["chat"].emptied_for is None
 
 
-def test_a_request_during_a_direct_rollout_does_not_wake_the_old_one():
+def test_a_request_during_a_direct_rollout_does_not_wake_the_old_one(sim):
     """It would take the room that was just made."""
-    sim = simulation()
     sim.workspace.cores_allowed = {SIZE: 24}
-    old = served(sim)
-    new = drop(sim, manifest(2, rollout="direct"))
+    old, new = replacing(sim, rollout="direct")
     for _ in range(90):
         play(sim, minutes=1)
         reconciler.wish(sim.world, old, Wish.WAKE)
@@ -604,9 +564,8 @@ CAPACITY = "OutOfQuota: failed to provision due to a lack of Azure Machine Learn
 SERVICE = "InternalServerError: An internal server error occurred"
 
 
-def test_a_passing_failure_is_tried_again():
+def test_a_passing_failure_is_tried_again(sim):
     """Azure's own trouble: the failed deployment is deleted, the same is made again."""
-    sim = simulation()
     failing(sim, SERVICE)
     run = drop(sim)
     play(sim, minutes=90)
@@ -617,9 +576,8 @@ def test_a_passing_failure_is_tried_again():
     assert deployments(sim) == {name_of(sim, run)}
 
 
-def test_trying_again_has_an_end():
+def test_trying_again_has_an_end(sim):
     """As many failures as there may be attempts; then the run fails with Azure's words."""
-    sim = simulation()
     failing(sim, *[SERVICE] * 5)
     run = drop(sim)
     play(sim, minutes=120)
@@ -629,9 +587,8 @@ def test_trying_again_has_an_end():
     assert not deployments(sim)
 
 
-def test_a_size_without_capacity_is_followed_by_the_next():
+def test_a_size_without_capacity_is_followed_by_the_next(sim):
     """Quota does not tell of capacity: only making it does."""
-    sim = simulation()
     failing(sim, CAPACITY)
     run = drop(sim, manifest(2, instance_types=[BIG]))
     play(sim, minutes=90)
@@ -641,9 +598,8 @@ def test_a_size_without_capacity_is_followed_by_the_next():
     assert facts.instance_type == BIG
 
 
-def test_without_a_next_size_there_is_nothing_to_try():
+def test_without_a_next_size_there_is_nothing_to_try(sim):
     """The person is told what to do."""
-    sim = simulation()
     failing(sim, CAPACITY)
     run = drop(sim)
     play(sim, minutes=90)
@@ -651,9 +607,8 @@ def test_without_a_next_size_there_is_nothing_to_try():
     assert "Name further sizes in `deploy.instance_types`" in sim.run(run).why
 
 
-def test_a_refusal_counts_as_a_failure():
+def test_a_refusal_counts_as_a_failure(sim):
     """Quota may go between the question and the deployment; then Azure refuses at once."""
-    sim = simulation()
     sim.workspace.refusals = ["making it: BadRequest: VmSize: Not enough quota available"]
     run = drop(sim, manifest(2, instance_types=[BIG]))
     play(sim, minutes=90)
@@ -661,9 +616,8 @@ def test_a_refusal_counts_as_a_failure():
     assert [(f.size, f.kind) for f in sim.run(run).facts.failures] == [(SIZE, "deployment-quota")]
 
 
-def test_an_earlier_rollouts_failures_do_not_count_against_a_wake():
+def test_an_earlier_rollouts_failures_do_not_count_against_a_wake(sim):
     """Each wake has its own attempts, and a failed one may be tried again by the next request."""
-    sim = simulation()
     failing(sim, SERVICE)
     run = drop(sim)
     play(sim, minutes=90)
@@ -680,28 +634,22 @@ def test_an_earlier_rollouts_failures_do_not_count_against_a_wake():
 # Review and registration ------------------------------------------------------------------------
 
 
-def test_a_refused_model_is_registered_where_the_manifest_says_so_and_never_deployed():
+@pytest.mark.parametrize("refused", ["register", "discard"])
+def test_a_refused_model_is_registered_where_the_manifest_says_so_and_never_deployed(sim, refused):
     """With the tag `gate=failed`; without that wish it is not registered at all."""
-    gate = {"eval_loss": {"max": 0.5}}
-    sim = simulation()
-    kept = drop(sim, GOOD | {"gate": gate | {"refused": "register"}})
+    gate = {"eval_loss": {"max": 0.5}, "refused": refused}
+    run = drop(sim, GOOD | {"gate": gate})
     play(sim)
-    assert sim.run(kept).phase is Phase.REJECTED
-    (request,) = sim.workspace.requests_made
-    assert request.tags["gate"] == "failed"
-    assert sim.run(kept).facts.model
-    sim = simulation()
-    dropped = drop(sim, GOOD | {"gate": gate})
-    play(sim)
-    assert sim.run(dropped).phase is Phase.REJECTED
-    assert not sim.workspace.requests_made
+    assert sim.run(run).phase is Phase.REJECTED
+    kept = refused == "register"
+    assert [each.tags["gate"] for each in sim.workspace.requests_made] == ["failed"] * kept
+    assert (sim.run(run).facts.model is not None) is kept
     assert not sim.workspace.endpoints
 
 
-def test_a_model_that_is_no_better_than_the_one_that_serves_is_refused():
+def test_a_model_that_is_no_better_than_the_one_that_serves_is_refused(sim):
     """The one that serves is compared with, asleep or not."""
     better = {"gate": {"better_than_current": "eval_loss"}}
-    sim = simulation()
     old = drop(sim, GOOD | better)
     play(sim)
     assert sim.run(old).phase is Phase.SERVING
@@ -715,9 +663,8 @@ def test_a_model_that_is_no_better_than_the_one_that_serves_is_refused():
     assert sim.run(best).phase is Phase.SERVING
 
 
-def test_a_model_is_named_after_the_one_that_stood_in():
+def test_a_model_is_named_after_the_one_that_stood_in(sim):
     """Tags and description say what was tuned, not what was asked for."""
-    sim = simulation()
     sim.workspace.versions = {"Gone": []}
     sim.limited(fallback_models=(AssetId("azureml", "models", "Phi-4", "latest"),))
     run = drop(sim, BASE | {"model": {"name": "Gone", "allow_fallback": True}})
@@ -728,9 +675,8 @@ def test_a_model_is_named_after_the_one_that_stood_in():
     assert request.description.startswith("Phi-4 fine-tuned on chat.json")
 
 
-def test_a_model_says_where_it_came_from_within_azures_bounds():
+def test_a_model_says_where_it_came_from_within_azures_bounds(sim):
     """Job, foundation model, data, parameters, metrics and manifest; long values go on in pieces."""
-    sim = simulation()
     many = {f"metric_{number}": 1.0 for number in range(300)}
     sim.workspace.metrics_of_jobs = {"eval_loss": 1.0, **many}
     sim.preparation.revision = "c0ffee"
