@@ -10,6 +10,7 @@ from shared.data.formats.endings import KNOWN, Format, kind_of
 from shared.data.formats.json_rows import json_rows
 from shared.data.formats.packing import unpacked
 from shared.data.formats.parquet import parquet_rows
+from shared.data.joined import Joined
 from shared.data.lines import lines_of
 from shared.data.ports import File
 
@@ -24,7 +25,7 @@ def rows_of(source: Source, *, limit: int, count: Callable[[int], None]) -> Iter
     """A source's rows as JSON bytes, numbered, in bounded memory.
 
     A row's number is what its author finds it by: the line of `.jsonl`, of `.csv` and of `.json` that is no
-    array; its place, counted from 1, in an array and in Parquet.
+    array; its place, counted from 1, in an array and in Parquet. Joined sources are numbered through.
 
     Args:
         source: A file of any format, or JSON lines.
@@ -34,6 +35,8 @@ def rows_of(source: Source, *, limit: int, count: Callable[[int], None]) -> Iter
     Raises:
         shared.errors.DataRejected: The file is not what its name says.
     """
+    if isinstance(source, Joined):
+        return _numbered_through(rows_of(part, limit=limit, count=count) for part in source.parts)
     if not isinstance(source, File):
         return lines_of(_counted(source.blocks(), count), limit=limit)
     kind = kind_of(source.name)
@@ -62,6 +65,16 @@ def place_of(source: str, number: int) -> str:
     kind = kind_of(source)
     by_place = kind is not None and kind.format in (Format.JSON, Format.PARQUET)
     return f"{source} {'row' if by_place else 'line'} {number}"
+
+
+def _numbered_through(parts: Iterable[Iterator[Lines]]) -> Iterator[Lines]:
+    before = 0
+    for part in parts:
+        last = 0
+        for some in part:
+            last = some.first + len(some.lines) - 1
+            yield some._replace(first=before + some.first)
+        before += last
 
 
 def _counted(blocks: Iterable[bytes], count: Callable[[int], None]) -> Iterator[bytes]:
