@@ -164,6 +164,10 @@ class CloudPreparation:
         sources = chain.from_iterable(self.sources(dataset).values())
         return sum(source.size() for source in sources)
 
+    def problems_in_job(self, dataset: Dataset) -> list[Problem]:
+        """What keeps a job from reading the sources: it has no token for the hub."""
+        return self._hub.problems_without_token(dataset) if dataset.hub is not None else []
+
     def fingerprint(self, dataset: Dataset, max_seq_length: int | None) -> str:
         """Names the data that these sources, as they are now, and these options make."""
         return fingerprint(self.sources(dataset), options_of(dataset, max_seq_length))

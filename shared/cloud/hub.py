@@ -20,6 +20,8 @@ from shared.errors import DataRejected, Missing, Problem
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from huggingface_hub import DatasetInfo
+
     from shared.cloud.hub_listing import SplitFile
     from shared.data.ports import Source
     from shared.runs.manifest import Dataset
@@ -49,6 +51,24 @@ class Hub:
         except DataRejected as error:
             return list(error.problems)
         return []
+
+    def problems_without_token(self, dataset: Dataset) -> list[Problem]:
+        """Whether it is read with our token alone, so that whoever has none may not."""
+        assert dataset.hub is not None
+        if not self._token:
+            return []
+        info = _info(dataset.hub, dataset.revision, self._token)
+        if not (info.private or info.gated):
+            return []
+        kind = "private" if info.private else "gated"
+        return [
+            Problem(
+                "dataset.hub",
+                f"the job that would do it is given no token for '{dataset.hub}', which is {kind}",
+                "Upload its files to the container 'data' and name them in dataset.files, or have"
+                " DROPTUNE_PREPARE_IN_FUNCTION_UP_TO raised",
+            )
+        ]
 
     def sources(self, dataset: Dataset) -> Mapping[str, Sequence[Source]]:
         """A source for each file of each split that the manifest names, all at the same commit.
@@ -80,7 +100,7 @@ class Hub:
     def _repository(self, dataset: Dataset) -> Repository:
         assert dataset.hub is not None
         try:
-            commit = commit_of(dataset.hub, dataset.revision, self._token)
+            commit = str(_info(dataset.hub, dataset.revision, self._token).sha)
         except Missing as error:
             raise DataRejected([Problem("dataset.hub", str(error))]) from error
         return Repository(dataset.hub, commit, self._token)
@@ -105,8 +125,8 @@ class Hub:
         return {split: (name, found[name]) for split, name in wanted.items()}
 
 
-def commit_of(repository: str, revision: str, token: str = "") -> str:
-    """The commit that a branch or tag points to.
+def _info(repository: str, revision: str, token: str) -> DatasetInfo:
+    """What the hub says of the dataset, the commit that the branch or tag points to among it.
 
     Raises:
         Missing: There is no such dataset, or no such revision of it.
@@ -120,7 +140,7 @@ def commit_of(repository: str, revision: str, token: str = "") -> str:
 
     with failing(f"looking for the hub dataset {repository}"):
         try:
-            info = HfApi(token=token or None).dataset_info(
+            return HfApi(token=token or None).dataset_info(
                 repository, revision=revision, timeout=SECONDS
             )
         except RevisionNotFoundError as error:
@@ -134,7 +154,6 @@ def commit_of(repository: str, revision: str, token: str = "") -> str:
             raise Missing(f"there is no dataset '{repository}' on the hub, or {hidden}") from error
         except HFValidationError as error:
             raise Missing(f"'{repository}' is no name of a hub dataset") from error
-        return str(info.sha)
 
 
 def commit_in(source: str) -> str | None:

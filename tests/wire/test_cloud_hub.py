@@ -54,6 +54,8 @@ def rows(sources):
 try:
     if sys.argv[2] == "problems":
         told = [[each.place, each.reason, each.mend] for each in hub.problems(dataset)]
+    elif sys.argv[2] == "in a job":
+        told = [[p.place, p.reason, p.mend] for p in hub.problems_without_token(dataset)]
     elif sys.argv[2] == "sizes":
         told = {
             split: {source.identity: source.size() for source in found}
@@ -422,6 +424,17 @@ def test_a_gated_dataset_is_told_as_that(look):
     assert place == "dataset.hub"
     assert "is gated" in said
     assert "DROPTUNE_HUB_TOKEN" in mend
+
+
+@pytest.mark.parametrize(("gated", "kind"), [(False, "private"), (True, "gated")])
+def test_what_only_the_token_reads_is_not_for_a_job(look, gated, kind):
+    """The job is given no secret; that is told before there is one. Whatever anybody may read, a job may, too."""
+    with Hub("someone/chats", CHATS, token="hf_right", gated=gated) as hub:
+        ((place, said, mend),) = look("in a job", address=hub.url, token="hf_right")
+    assert place == "dataset.hub"
+    assert said.endswith(f"no token for 'someone/chats', which is {kind}")
+    assert "dataset.files" in mend
+    assert look("in a job", token="hf_right") == look("in a job") == []
 
 
 def test_a_private_dataset_needs_the_token_of_the_settings(look):
