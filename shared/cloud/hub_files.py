@@ -164,7 +164,14 @@ class HubStream:
         with failing(doing):
             try:
                 yield from _in_blocks(map(_line, self._rows()))
-            except (DatasetsError, pa.ArrowException, ValueError, RuntimeError) as error:
+            # ImportError: pictures and the like, for which the library wants more packages.
+            except (
+                DatasetsError,
+                pa.ArrowException,
+                ValueError,
+                RuntimeError,
+                ImportError,
+            ) as error:
                 ours = translation(error, doing)
                 if isinstance(ours, Transient):
                     raise ours from error

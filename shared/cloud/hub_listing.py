@@ -15,7 +15,7 @@ import yaml
 from shared.cloud.failures import failing, plain, translation
 from shared.cloud.hub_files import builder_of
 from shared.data.formats.endings import Format, kind_of
-from shared.errors import DataRejected, Problem, Transient
+from shared.errors import DataRejected, Problem, Transient, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,6 +53,7 @@ def listing(repository: Repository, config: str | None) -> Mapping[str, tuple[Sp
 
     Raises:
         DataRejected: There is no such configuration, there are no such files, or they may not be read.
+        Unavailable: The hub cannot be reached, or does not tell a file's size.
     """
     builder = _builder(repository, config)
     sizes = _sizes(repository)
@@ -61,7 +62,7 @@ def listing(repository: Repository, config: str | None) -> Mapping[str, tuple[Sp
         # Each once, in the order of the card, or of the names.
         paths = dict.fromkeys(_path(str(address), repository) for address in addresses)
         found[str(split)] = tuple(
-            SplitFile(path, sizes.get(path, 0), _is_plain(builder, path)) for path in paths
+            SplitFile(path, _size(path, sizes), _is_plain(builder, path)) for path in paths
         )
     return found
 
@@ -92,7 +93,13 @@ def _sizes(repository: Repository) -> Mapping[str, int]:
         info = HfApi(token=repository.token or None).dataset_info(
             repository.name, revision=repository.commit, files_metadata=True, timeout=SECONDS
         )
-    return {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    return {file.rfilename: file.size for file in info.siblings or () if file.size is not None}
+
+
+def _size(path: str, sizes: Mapping[str, int]) -> int:
+    if path not in sizes:
+        raise Unavailable(f"the hub does not tell the size of {path}")
+    return sizes[path]
 
 
 def _builder(repository: Repository, config: str | None) -> Any:

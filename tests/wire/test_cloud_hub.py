@@ -21,6 +21,7 @@ from hub_server import COMMIT, Hub
 
 from local.azureml.plane import REPOSITORY
 from local.ports import free_port
+from tests.memory import jsonl
 
 ROWS = [
     {"messages": [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": "a"}]}
@@ -202,6 +203,7 @@ def in_an_archive(*rows):
     [
         ("train.jsonl", LINES + LONE, "lone_surrogate"),
         ("train.jsonl.gz", gzip.compress(LINES + LONE), "lone_surrogate"),
+        ("train.ndjson", LINES + LONE, "lone_surrogate"),
         ("train.jsonl", LINES + b'{"messages": "\xff"}\n', "not_utf8"),
         ("train.csv", b"prompt,completion\n" + b"q,a\n" * 40 + b"q\xff,a\n", "not_utf8"),
         # What the library unpacks from JSON may have no UTF-8.
@@ -393,6 +395,16 @@ def test_what_a_card_says_of_reading_is_kept(look, option, name, bodies):
     assert contents(rows) == wanted
     place, _, _ = rows[-1]
     assert int(place.rpartition(" ")[2]) == sum(row[0].startswith(identities[1]) for row in rows)
+
+
+def test_what_the_library_cannot_read_here_rejects_the_data(look):
+    """Rows about pictures want packages that are not there: the author is told, and no error of ours."""
+    rows = [{"file_name": f"{n}.png", **ROWS[n]} for n in range(2)]
+    files = {"0.png": b"", "1.png": b"", "metadata.jsonl": jsonl(*rows)}
+    with Hub("someone/chats", files) as hub:
+        kind, said = look("sources", address=hub.url, splits={"train": "train"})
+    assert kind == "DataRejected"
+    assert "'Pillow'" in said
 
 
 @pytest.mark.parametrize(
