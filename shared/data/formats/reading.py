@@ -16,11 +16,13 @@ from shared.data.ports import File
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from shared.data.lines import Lines
+    from shared.data.lines import Lines, Parsed
     from shared.data.ports import Source
 
 
-def rows_of(source: Source, *, limit: int, count: Callable[[int], None]) -> Iterator[Lines]:
+def rows_of(
+    source: Source, *, limit: int, count: Callable[[int], None]
+) -> Iterator[Lines | Parsed]:
     """A source's rows as JSON bytes, numbered, in bounded memory.
 
     A row's number is what its author finds it by: the line of `.jsonl`, of `.csv` and of `.json` that is no
