@@ -41,7 +41,7 @@ from shared.data.shapes import (
 from shared.data.turns import TurnPatterns, Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: A row of text in English has about four bytes to a token; longer UTF-8 sequences (three bytes
 #: for a Chinese or Japanese character, most of a token each) keep the rule roughly true elsewhere.
@@ -142,10 +142,16 @@ class Reader:
         self._form = self._forms[shapes[0]]
         self._given = Columns(options.columns, shapes)
         self._system = options.system
+        self._keeps = options.keep_columns
         self._kept = KeptColumns(options.keep_columns) if options.keep_columns else None
         self._decode_tools = msgspec.json.Decoder(list[dict[str, Any]]).decode
         self._encode = msgspec.json.Encoder().encode
         self._patterns = TurnPatterns()
+
+    def columns_among(self, table: Sequence[str]) -> list[str]:
+        """Of a table's columns those that `read` looks at; what becomes of a row does not depend on the others."""
+        read = {*self._given.among(table), *self._keeps}
+        return [name for name in table if name in read]
 
     def read(self, given: bytes | dict[str, Any]) -> Example | Refusal | None:
         """Judge one row; None for a blank line. Never raises, whatever the bytes.

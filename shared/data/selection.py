@@ -107,7 +107,7 @@ class Selection:
         self._on_progress = on_progress
         self._next_look = 0.0
         self._gives_up = gives_up
-        self._read_row = Reader(options).read
+        self._reader = Reader(options)
         self._first = options.sampling == "first" and options.percent < 100  # noqa: PLR2004
         self._sampling = Sampling(100 if self._first else options.percent, options.seed)
         self._dropped = 0
@@ -134,7 +134,12 @@ class Selection:
 
     def _lines(self, source: Source, tally: InputTally | None) -> Iterator[Lines | Parsed]:
         count = _uncounted if tally is None else tally.count_bytes
-        return rows_of(source, limit=self._options.max_row_bytes, count=count)
+        return rows_of(
+            source,
+            limit=self._options.max_row_bytes,
+            count=count,
+            columns=self._reader.columns_among,
+        )
 
     def _read_first(self, split: str, source: Source, tally: InputTally) -> None:
         """Take the first rows of a source; all of it is counted as read, once."""
@@ -179,7 +184,7 @@ class Selection:
         tally, mark = self.inputs[split], mark_of(split)
         sampling, takes_all = self._sampling, self._sampling.takes_all
         read, digest_of, add, place = (
-            self._read_row,
+            self._reader.read,
             sampling.digest,
             self._seen.add,
             self._outputs.place,

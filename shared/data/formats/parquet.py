@@ -23,7 +23,7 @@ from shared.data.lines import Lines, Parsed, as_line, too_long
 from shared.data.reasons import Reason, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from shared.data.ports import File
 
@@ -41,7 +41,11 @@ _BESIDE: Final = 5
 
 
 def parquet_rows(
-    file: File, *, limit: int, count: Callable[[int], None]
+    file: File,
+    *,
+    limit: int,
+    count: Callable[[int], None],
+    columns: Callable[[Sequence[str]], Collection[str]] = list,
 ) -> Iterator[Lines | Parsed]:
     """Numbered rows, counted from 1 through all row groups, as JSON objects by column.
 
@@ -49,6 +53,7 @@ def parquet_rows(
         file: Where to read.
         limit: The longest row in bytes, written as JSON; longer ones are refused.
         count: Told how many bytes were read, each time.
+        columns: Which of the table's columns are to be read.
 
     Raises:
         shared.errors.DataRejected: It is not Parquet, damaged, or unpacks to more than the bounds of packed
@@ -59,11 +64,13 @@ def parquet_rows(
 
     try:
         footer = footer_of(file)
-        check_growth(file.size(), footer.unpacked, file.name)
+        check_growth(file.size(), sum(footer.unpacked.values()), file.name)
+        wanted = columns(list(footer.unpacked))
         reading = _Reading(
             file, count, [PageWatch(each.start, each.end) for each in footer.chunks]
         )
-        at_once = min(max(_BATCH * footer.rows // max(footer.unpacked, 1), _FEWEST), _MOST)
+        size = sum(footer.unpacked[column] for column in wanted)
+        at_once = min(max(_BATCH * footer.rows // max(size, 1), _FEWEST), _MOST)
         with pq.ParquetFile(
             pa.PythonFile(reading, "r"),
             pre_buffer=False,
@@ -77,7 +84,7 @@ def parquet_rows(
         ) as parquet:
             _check_columns(parquet.schema_arrow.names, file.name)
             first = 1
-            for batch in _one_ahead(_batches(parquet, at_once)):
+            for batch in _one_ahead(_batches(parquet, at_once, wanted)):
                 for some in written_out(batch):
                     for chunk in rows_of_batch(some, first=first, limit=limit):
                         yield chunk
@@ -101,13 +108,15 @@ def parquet_rows(
         raise damaged(file.name, f"is not Parquet, or damaged: {said}", "Write it anew") from error
 
 
-def _batches(parquet: Any, rows: int) -> Iterator[Any]:
-    """All rows, so many at a time, and never of two row groups at once.
+def _batches(parquet: Any, rows: int, columns: Collection[str]) -> Iterator[Any]:
+    """These columns of all rows, so many rows at a time, and never of two row groups at once.
 
     Each row group has dictionaries of its own, and Arrow puts no nested column together whose dictionaries differ.
     """
     for group in range(parquet.num_row_groups):
-        yield from parquet.iter_batches(batch_size=rows, row_groups=[group], use_threads=False)
+        yield from parquet.iter_batches(
+            batch_size=rows, row_groups=[group], columns=list(columns), use_threads=False
+        )
 
 
 def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:
