@@ -10,6 +10,7 @@ from shared.data.options import Options
 from shared.data.prepare import prepare
 from tests.memory import MemorySink, MemorySource, conversations, jsonl
 from tests.unit.data.rows_of_bytes import MemoryFile
+from tests.wire.test_cloud_datasets import as_parquet
 
 
 def joined(*parts) -> Joined:
@@ -23,6 +24,8 @@ def test_rows_are_numbered_through_all_files():
         MemoryFile(b'[{"a": 3}, {"a": 4}]', "b.json"),
         MemoryFile(b'{"a": "' + b"x" * 200 + b'"}\n{"a": 5}\n', "c.jsonl"),
         MemorySource(b'{"a": 6}\n', "rows of a library"),
+        MemoryFile(as_parquet([{"a": "7"}, {"a": "8"}]), "d.parquet"),
+        MemoryFile(b'{"a": 9}', "e.jsonl"),
     )
     found = [
         (number, some.refusal.reason if some.refusal else json.loads(line)["a"])
@@ -30,7 +33,18 @@ def test_rows_are_numbered_through_all_files():
         for number, line in enumerate(some.lines, some.first)
         if line
     ]
-    assert found == [(1, 1), (3, 2), (4, 3), (5, 4), (6, "too_long"), (7, 5), (8, 6)]
+    assert found == [
+        (1, 1),
+        (3, 2),
+        (4, 3),
+        (5, 4),
+        (6, "too_long"),
+        (7, 5),
+        (8, 6),
+        (9, "7"),
+        (10, "8"),
+        (11, 9),
+    ]
 
 
 def test_the_first_rows_are_those_of_the_whole():
