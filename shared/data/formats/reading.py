@@ -10,30 +10,42 @@ from shared.data.formats.endings import KNOWN, Format, kind_of
 from shared.data.formats.json_rows import json_rows
 from shared.data.formats.packing import unpacked
 from shared.data.formats.parquet import parquet_rows
-from shared.data.lines import lines_of
+from shared.data.joined import Joined
+from shared.data.lines import Parsed, lines_of
 from shared.data.ports import File
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from shared.data.lines import Lines
     from shared.data.ports import Source
 
 
-def rows_of(source: Source, *, limit: int, count: Callable[[int], None]) -> Iterator[Lines]:
+def rows_of(
+    source: Source,
+    *,
+    limit: int,
+    count: Callable[[int], None],
+    columns: Callable[[Sequence[str]], Collection[str]] = list,
+) -> Iterator[Lines | Parsed]:
     """A source's rows as JSON bytes, numbered, in bounded memory.
 
     A row's number is what its author finds it by: the line of `.jsonl`, of `.csv` and of `.json` that is no
-    array; its place, counted from 1, in an array and in Parquet.
+    array; its place, counted from 1, in an array and in Parquet. Joined sources are numbered through.
 
     Args:
         source: A file of any format, or JSON lines.
         limit: The longest row in bytes; longer ones are refused.
         count: Told how many bytes were read, each time.
+        columns: Which of a table's columns are to be read; asked where others can be left where they lie.
 
     Raises:
         shared.errors.DataRejected: The file is not what its name says.
     """
+    if isinstance(source, Joined):
+        return _numbered_through(
+            rows_of(part, limit=limit, count=count, columns=columns) for part in source.parts
+        )
     if not isinstance(source, File):
         return lines_of(_counted(source.blocks(), count), limit=limit)
     kind = kind_of(source.name)
@@ -42,7 +54,7 @@ def rows_of(source: Source, *, limit: int, count: Callable[[int], None]) -> Iter
             source.name, "is of no format that Droptune reads", f"Give it an ending of {KNOWN}"
         )
     if kind.format is Format.PARQUET:
-        return parquet_rows(source, limit=limit, count=count)
+        return parquet_rows(source, limit=limit, count=count, columns=columns)
     blocks: Iterable[bytes] = _counted(source.blocks(), count)
     if kind.packing is not None:
         blocks = unpacked(blocks, kind.packing, source.name)
@@ -62,6 +74,17 @@ def place_of(source: str, number: int) -> str:
     kind = kind_of(source)
     by_place = kind is not None and kind.format in (Format.JSON, Format.PARQUET)
     return f"{source} {'row' if by_place else 'line'} {number}"
+
+
+def _numbered_through(parts: Iterable[Iterator[Lines | Parsed]]) -> Iterator[Lines | Parsed]:
+    before = 0
+    for part in parts:
+        last = 0
+        for some in part:
+            held = some.rows if isinstance(some, Parsed) else some.lines
+            last = some.first + len(held) - 1
+            yield some._replace(first=before + some.first)
+        before += last
 
 
 def _counted(blocks: Iterable[bytes], count: Callable[[int], None]) -> Iterator[bytes]:
