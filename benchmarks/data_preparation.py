@@ -5,7 +5,8 @@ is from start to end of that process, memory the peak of its resident set.
 
 Ours checks, hashes, looks up and counts each row and deals it out to three files. The notebook's way is what
 Microsoft's fine-tuning notebook for chat completion does: load with `datasets`, `to_json`, then
-`pandas.read_json` of the result; it checks nothing.
+`pandas.read_json` of the result; it checks nothing. A bare reader decodes each line and writes it on: what any
+reader in Python takes on this machine.
 """
 
 from __future__ import annotations
@@ -133,6 +134,8 @@ def against_the_notebook(folder: Path, ours: int, notebook: int) -> None:
             told("Droptune", ours, source, here)
             there = _once("notebook", smaller, folder)
             told("the notebook's way", notebook, smaller, there)
+            if source.suffix == ".jsonl":
+                told("a bare reader", ours, source, _once("bare", source, folder))
             scale = ours / notebook
             print(
                 f"as fast as the notebook's way, from {source.suffix[1:]}:"

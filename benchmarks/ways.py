@@ -37,6 +37,23 @@ def notebook(source: Path, target: Path) -> None:
     assert len(frame) == len(split)
 
 
+def bare(source: Path, target: Path) -> None:
+    """The least that a reader of JSON lines does: decode each line with types and write it on as it is.
+
+    It checks no more than that a row has messages of texts, and keeps its other columns, which ours leaves out.
+    """
+    import msgspec
+
+    message = msgspec.defstruct("Message", [("role", str), ("content", str)], gc=False)
+    row = msgspec.defstruct("Row", [("messages", list[message])], gc=False)  # type: ignore[valid-type]
+    decode = msgspec.json.Decoder(row).decode
+    target.mkdir()
+    with source.open("rb") as lines, (target / "train.jsonl").open("wb") as file:
+        for line in lines:
+            decode(line)
+            file.write(line)
+
+
 def droptune(source: Path, target: Path) -> None:
     """Ours, to a folder."""
     from shared.data.folders import FolderSink
@@ -116,6 +133,6 @@ def _peak() -> int:
 
 
 if __name__ == "__main__":
-    ways = {way.__name__: way for way in (notebook, droptune, parsing, uploading, both)}
+    ways = {way.__name__: way for way in (notebook, bare, droptune, parsing, uploading, both)}
     ways[sys.argv[1]](*map(Path, sys.argv[2:]))
     print(_peak())

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from shared.data.lines import Parsed
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from shared.data.lines import Lines
 
@@ -28,28 +30,39 @@ class Extent(NamedTuple):
         return round(percent * self.rows / 100)
 
 
-def extent_of(chunks: Iterable[Lines]) -> Extent:
+def extent_of(chunks: Iterable[Lines | Parsed]) -> Extent:
     """Count the rows and the blank lines."""
     rows = blank = 0
     for chunk in chunks:
-        full = 1 if chunk.refusal else sum(map(_is_row, chunk.lines))
+        full = len(_places(chunk))
         rows += full
-        blank += len(chunk.lines) - full
+        if not isinstance(chunk, Parsed):
+            blank += len(chunk.lines) - full
     return Extent(rows, blank)
 
 
-def first_rows(chunks: Iterable[Lines], rows: int) -> Iterator[Lines]:
+def first_rows(chunks: Iterable[Lines | Parsed], rows: int) -> Iterator[Lines | Parsed]:
     """The lines up to the last of so many rows, and no further."""
     left = rows
     for chunk in chunks if left else ():
-        places = [
-            place for place, line in enumerate(chunk.lines) if chunk.refusal or _is_row(line)
-        ]
-        if len(places) >= left:
-            yield chunk._replace(lines=chunk.lines[: places[left - 1] + 1])
-            return
-        yield chunk
-        left -= len(places)
+        places = _places(chunk)
+        if len(places) < left:
+            yield chunk
+            left -= len(places)
+            continue
+        end = places[left - 1] + 1
+        if isinstance(chunk, Parsed):
+            yield chunk._replace(rows=chunk.rows[:end])
+        else:
+            yield chunk._replace(lines=chunk.lines[:end])
+        return
+
+
+def _places(chunk: Lines | Parsed) -> Sequence[int]:
+    """Where in the chunk the rows are; what is between them is blank."""
+    if isinstance(chunk, Parsed):
+        return range(len(chunk.rows))
+    return [place for place, line in enumerate(chunk.lines) if chunk.refusal or _is_row(line)]
 
 
 def _is_row(line: bytes) -> bool:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.data.prompts import MOST_PROMPTS, PROMPTS_FILE, prompt_of
-from shared.data.report import ShownMessage, ShownRow, SplitTally
+from shared.data.report import ShownMessage, ShownRow
 from shared.data.splitting import Carving
+from shared.data.tallies import SplitTally
 from shared.data.writing import LinesFile, lines_file
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Outputs:
     ) -> None:
         self._files = files
         self._carving = carving(options, carved, settled=settled) if carved else None
+        self._settled = False
         self._encode = msgspec.json.Encoder().encode
         self._prompts = 0
         self.tallies = {split: SplitTally(options.token_limit) for split in SPLITS}
@@ -64,11 +66,15 @@ class Outputs:
 
     def place(self, split: str, digest: bytes, example: Example) -> None:
         """Write an example to its split, or to the one that the draw of its digest deals it to."""
-        if self._carving is None or split != "train":
+        carving = self._carving
+        if carving is None or split != "train":
             self._write(split, example)
+        elif self._settled:
+            self._write(carving.split_of(digest), example)
         else:
-            for dealt, free in self._carving.deal(digest, example):
+            for dealt, free in carving.deal(digest, example):
                 self._write(dealt, free)
+            self._settled = carving.settled
 
     def drop(self, split: str, source: str, number: int, line: bytes, refusal: Refusal) -> None:
         """List a refused row."""

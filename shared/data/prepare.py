@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Prepared", "Progress", "fingerprint", "prepare"]
 
 #: Raise this whenever the same input would give other files than before.
-VERSION = 2
+VERSION = 3
 REPORT_FILE = "report.json"
 
 

@@ -1,4 +1,4 @@
-"""What became of the rows: the counts of `report.json`, and how they are gathered.
+"""What became of the rows: the counts of `report.json`.
 
 Counts of parts of a dataset add up: the sum of two reports is the report of both parts together, in
 whatever order.
@@ -6,17 +6,12 @@ whatever order.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from shared.data.reasons import Reason
-    from shared.data.rows import Example
 
 
 class InputReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,106 +191,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return self.rows_read - sum(given.not_selected for given in self.inputs.values())
 
 
-@dataclass(slots=True)
-class InputTally:
-    """Counts while one split's sources are read."""
-
-    sources: list[str] = field(default_factory=list)
-    bytes: int = 0
-    rows: int = 0
-    blank: int = 0
-    not_selected: int = 0
-    dropped: Counter[Reason] = field(default_factory=Counter)
-
-    def count_bytes(self, size: int) -> None:
-        """Add bytes that were read."""
-        self.bytes += size
-
-    def report(self) -> InputReport:
-        """The counts so far."""
-        return InputReport(
-            sources=self.sources,
-            bytes=self.bytes,
-            rows=self.rows,
-            blank=self.blank,
-            not_selected=self.not_selected,
-            dropped=most_frequent_first(self.dropped),
-        )
-
-
-@dataclass(slots=True)
-class SplitTally:
-    """Counts while one split is written.
-
-    Attributes:
-        limit: `max_seq_length`, if there is one.
-    """
-
-    limit: int | None
-    rows: int = 0
-    bytes: int = 0
-    system: int = 0
-    user: int = 0
-    assistant: int = 0
-    tool: int = 0
-    characters: int = 0
-    tokens: int = 0
-    longest: int = 0
-    truncated: int = 0
-    cut_tokens: int = 0
-    trimmed: int = 0
-    with_tools: int = 0
-    by_turns: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-    by_characters: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-    by_tokens: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-
-    def add(self, example: Example) -> None:
-        """Count one example."""
-        turns, tokens, characters = example.turns, example.tokens, example.characters
-        self.rows += 1
-        self.bytes += len(example.line) + 1
-        self.system += turns.system
-        self.user += turns.user
-        self.assistant += turns.assistant
-        self.tool += turns.tool
-        self.characters += characters
-        self.tokens += tokens
-        self.by_turns[bin_of(turns.kept)] += 1
-        self.by_characters[bin_of(characters)] += 1
-        self.by_tokens[bin_of(tokens)] += 1
-        self.longest = max(self.longest, tokens)
-        if self.limit is not None and tokens > self.limit:
-            self.truncated += 1
-            self.cut_tokens += tokens - self.limit
-        self.trimmed += turns.trimmed
-        self.with_tools += example.tools
-
-    def report(self) -> SplitReport:
-        """The counts so far."""
-        roles = {
-            "system": self.system,
-            "user": self.user,
-            "assistant": self.assistant,
-            "tool": self.tool,
-        }
-        return SplitReport(
-            rows=self.rows,
-            bytes=self.bytes,
-            turns=sum(roles.values()),
-            turns_histogram=_named(self.by_turns),
-            roles={role: count for role, count in roles.items() if count},
-            characters=self.characters,
-            characters_histogram=_named(self.by_characters),
-            tokens=self.tokens,
-            histogram=_named(self.by_tokens),
-            longest=self.longest,
-            truncated=self.truncated if self.limit is not None else None,
-            cut_tokens=self.cut_tokens,
-            trimmed=self.trimmed,
-            with_tools=self.with_tools,
-        )
-
-
 def bin_of(value: int) -> int:
     """The upper bound of the histogram's bin that a positive number falls in.
 
@@ -312,10 +207,6 @@ def bin_of(value: int) -> int:
 def most_frequent_first(counts: Mapping[Any, int]) -> dict[str, int]:
     """Counts by the reason's code, the most frequent first."""
     return {str(key): counts[key] for key in sorted(counts, key=lambda key: (-counts[key], key))}
-
-
-def _named(bins: Mapping[int, int]) -> dict[str, int]:
-    return {str(bound): bins[bound] for bound in sorted(bins)}
 
 
 def _in_order(histogram: Mapping[str, int]) -> dict[str, int]:

@@ -18,12 +18,13 @@ empty; all other columns are left out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from shared.data.diagnosis import diagnose, fault_of, without_shape
 from shared.data.kept import KeptColumns
+from shared.data.lines import as_line
 from shared.data.options import Options
 from shared.data.reasons import Reason, Refusal
 from shared.data.shapes import (
@@ -40,7 +41,7 @@ from shared.data.shapes import (
 from shared.data.turns import TurnPatterns, Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
 #: A row of text in English has about four bytes to a token; longer UTF-8 sequences (three bytes
 #: for a Chinese or Japanese character, most of a token each) keep the rule roughly true elsewhere.
@@ -56,22 +57,20 @@ class Written(msgspec.Struct, gc=False, omit_defaults=True):
     tools: list[dict[str, Any]] | None = None
 
 
-class Example(NamedTuple):
+class Example(msgspec.Struct, frozen=True, gc=False):
     """A valid row.
 
     Attributes:
         line: Its bytes as written, without the line break.
+        conversation: Its bytes without kept columns: rows that have them in common are the same.
         turns: The pattern of its roles.
         characters: Code points of content.
-        tools: Whether it gives tools.
-        conversation: Its bytes without kept columns: rows that have them in common are the same.
     """
 
     line: bytes
+    conversation: bytes
     turns: Turns
     characters: int
-    tools: bool
-    conversation: bytes
 
     @property
     def tokens(self) -> int:
@@ -95,7 +94,6 @@ class _Form:
         shape: The shape.
         messages: What the dataset calls the list of messages, if the shape has one.
         decode: Decodes a row of this shape, whatever other columns it has.
-        decode_at_first: The same, but fails if the row might have another shape, too.
     """
 
     def __init__(self, shape: Shape, columns: Mapping[str, str], *, named: bool) -> None:
@@ -110,19 +108,24 @@ class _Form:
         self.shape = shape
         listed = LISTS.get(shape, "messages")
         self.messages = columns.get(listed, listed)
-        self.decode = _decoder(row, own, columns)
-        self.decode_at_first = (
-            self.decode if named else _decoder(row, own + others, {**telling, **columns})
-        )
+        whole = _renamed(row, own, columns)
+        first = whole if named else _renamed(row, own + others, {**telling, **columns})
+        self.decode = msgspec.json.Decoder(whole).decode
+        self._decode_at_first = msgspec.json.Decoder(first).decode
+        self._first = first
+
+    def at_first(self, given: bytes | dict[str, Any]) -> Row:
+        """Read a row of this shape; fails if it might have another shape, too."""
+        if isinstance(given, bytes):
+            return self._decode_at_first(given)
+        return msgspec.convert(given, self._first)
 
 
-def _decoder(
-    row: type[Row], fields: list[Any], names: Mapping[str, str]
-) -> Callable[[bytes], Row]:
+def _renamed(row: type[Row], fields: list[Any], names: Mapping[str, str]) -> type[Row]:
     named = msgspec.defstruct(
         row.__name__, fields, bases=(row,), rename=dict(names), gc=False, kw_only=True
     )
-    return cast("Callable[[bytes], Row]", msgspec.json.Decoder(named).decode)
+    return cast("type[Row]", named)
 
 
 class Reader:
@@ -139,19 +142,30 @@ class Reader:
         self._form = self._forms[shapes[0]]
         self._given = Columns(options.columns, shapes)
         self._system = options.system
+        self._keeps = options.keep_columns
         self._kept = KeptColumns(options.keep_columns) if options.keep_columns else None
         self._decode_tools = msgspec.json.Decoder(list[dict[str, Any]]).decode
         self._encode = msgspec.json.Encoder().encode
         self._patterns = TurnPatterns()
 
-    def read(self, line: bytes) -> Example | Refusal | None:
-        """Judge one row; None for a blank line. Never raises, whatever the bytes."""
-        if not line:  # far cheaper than to find out by decoding it
+    def columns_among(self, table: Sequence[str]) -> list[str]:
+        """Of a table's columns those that `read` looks at; what becomes of a row does not depend on the others."""
+        read = {*self._given.among(table), *self._keeps}
+        return [name for name in table if name in read]
+
+    def read(self, given: bytes | dict[str, Any]) -> Example | Refusal | None:
+        """Judge one row; None for a blank line. Never raises, whatever the bytes.
+
+        Args:
+            given: The row as JSON; or the value of each column by its name, of JSON's own types alone.
+        """
+        if given == b"":  # far cheaper than to find out by decoding it
             return None
         form = self._form
         try:
-            return self._judge(line, form.decode_at_first(line), form)
+            return self._judge(given, form.at_first(given), form)
         except (ValueError, RecursionError):  # all that msgspec raises is a ValueError
+            line = as_line(given)
             if line.isspace():
                 return None
             return self._second_look(line)
@@ -176,31 +190,35 @@ class Reader:
         self._form = form
         return verdict
 
-    def _judge(self, raw: bytes, row: Row, form: _Form) -> Example | Refusal:
+    def _judge(self, given: bytes | dict[str, Any], row: Row, form: _Form) -> Example | Refusal:
         messages = row.conversation()
-        contents = [message.content for message in messages]
-        if not all(contents) or any(map(str.isspace, contents)):
-            raise _Unfit
+        pattern, characters = "", 0
+        for message in messages:
+            content = message.content
+            if not content or content.isspace():
+                raise _Unfit
+            pattern += message.role
+            characters += len(content)
         tools = None if row.tools is None else self._settled(row.tools)
-        roles = [message.role for message in messages]
-        turns = self._patterns.judge(roles, tools=tools is not None)
+        turns = self._patterns.judge(pattern, messages, tools=tools is not None)
         if isinstance(turns, Refusal):
             return _placed(turns, form)
-        if turns.trimmed:
-            del messages[turns.kept :], contents[turns.kept :]
         if row.system is not None or self._system is not None:
             system = self._system_before(messages[0], row.system)
             if isinstance(system, Refusal):
                 return _placed(system, form)
             if system is not None:
                 messages.insert(0, Message("system", system))
-                contents.append(system)
-                turns = self._patterns.judge(["system", *roles], tools=tools is not None)
+                characters += len(system)
+                turns = self._patterns.judge("system" + pattern, messages, tools=tools is not None)
                 assert isinstance(turns, Turns)  # what may be trained on may have a system message
+        if turns.trimmed:
+            characters -= sum(len(message.content) for message in messages[turns.kept :])
+            del messages[turns.kept :]
         conversation = line = self._encode(Written(messages, tools))
         if self._kept is not None:
-            line = conversation[:-1] + self._kept.of(raw) + b"}"
-        return Example(line, turns, sum(map(len, contents)), tools is not None, conversation)
+            line = conversation[:-1] + self._kept.of(as_line(given)) + b"}"
+        return Example(line, conversation, turns, characters)
 
     def _system_before(self, first: Message, column: str | None) -> str | Refusal | None:
         """The system message to be put before the first message, if there is one to be put."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from shared.data.first_rows import extent_of, first_rows
 from shared.data.formats.reading import place_of, rows_of
+from shared.data.lines import Parsed, as_line
 from shared.data.reasons import Reason, Refusal
-from shared.data.report import InputTally
 from shared.data.rows import Example, Reader
 from shared.data.splitting import Sampling
+from shared.data.tallies import InputTally
 from shared.data.verdict import FirstExamples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from shared.data.lines import Lines
     from shared.data.options import Options
@@ -106,7 +107,7 @@ class Selection:
         self._on_progress = on_progress
         self._next_look = 0.0
         self._gives_up = gives_up
-        self._read_row = Reader(options).read
+        self._reader = Reader(options)
         self._first = options.sampling == "first" and options.percent < 100  # noqa: PLR2004
         self._sampling = Sampling(100 if self._first else options.percent, options.seed)
         self._dropped = 0
@@ -131,9 +132,14 @@ class Selection:
             self.course.append((self._dropped, self._asked()))
         self._look(split, source.name, at_once=True)
 
-    def _lines(self, source: Source, tally: InputTally | None) -> Iterator[Lines]:
+    def _lines(self, source: Source, tally: InputTally | None) -> Iterator[Lines | Parsed]:
         count = _uncounted if tally is None else tally.count_bytes
-        return rows_of(source, limit=self._options.max_row_bytes, count=count)
+        return rows_of(
+            source,
+            limit=self._options.max_row_bytes,
+            count=count,
+            columns=self._reader.columns_among,
+        )
 
     def _read_first(self, split: str, source: Source, tally: InputTally) -> None:
         """Take the first rows of a source; all of it is counted as read, once."""
@@ -145,16 +151,20 @@ class Selection:
             tally.rows, tally.blank = rows + extent.rows, blank + extent.blank
             tally.not_selected += extent.rows - share
 
-    def _watched(self, split: str, source: Source, chunks: Iterable[Lines]) -> Iterator[Lines]:
+    def _watched(
+        self, split: str, source: Source, chunks: Iterable[Lines | Parsed]
+    ) -> Iterator[Lines | Parsed]:
         for chunk in chunks:
             yield chunk
             self._look(split, source.name)
 
-    def _take_all(self, split: str, source: Source, chunks: Iterable[Lines]) -> None:
+    def _take_all(self, split: str, source: Source, chunks: Iterable[Lines | Parsed]) -> None:
         for chunk in self._watched(split, source, chunks):
             if chunk.refusal is not None:
                 self.inputs[split].rows += 1
                 self._invalid(split, source.name, chunk.first, chunk.lines[0], chunk.refusal)
+            elif isinstance(chunk, Parsed):
+                self._take(split, source.name, chunk.first, chunk.rows)
             else:
                 self._take(split, source.name, chunk.first, chunk.lines)
             if self.hopeless:
@@ -168,17 +178,19 @@ class Selection:
         if asked - (self.course[-1][1] if self.course else 0) >= _ROWS_A_NOTE:
             self.course.append((self._dropped, asked))
 
-    def _take(self, split: str, source: str, first: int, lines: list[bytes]) -> None:
+    def _take(
+        self, split: str, source: str, first: int, rows: Sequence[bytes | dict[str, Any]]
+    ) -> None:
         tally, mark = self.inputs[split], mark_of(split)
         sampling, takes_all = self._sampling, self._sampling.takes_all
         read, digest_of, add, place = (
-            self._read_row,
+            self._reader.read,
             sampling.digest,
             self._seen.add,
             self._outputs.place,
         )
-        for number, line in enumerate(lines, first):
-            verdict = read(line)
+        for number, row in enumerate(rows, first):
+            verdict = read(row)
             if verdict is None:
                 tally.blank += 1
                 continue
@@ -189,11 +201,11 @@ class Selection:
                     tally.not_selected += 1
                 elif known := add(digest, mark):
                     again = _seen_in(_ORDER[known - 1], split)
-                    self._refuse(split, source, number, line, again)
+                    self._refuse(split, source, number, as_line(row), again)
                 else:
                     place(split, digest, verdict)
             else:
-                self._invalid(split, source, number, line, verdict)
+                self._invalid(split, source, number, as_line(row), verdict)
             if self.hopeless:
                 return
 

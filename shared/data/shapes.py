@@ -253,9 +253,16 @@ class Columns:
     def __init__(self, columns: Mapping[str, str], among: Collection[Shape]) -> None:
         read = dict.fromkeys(name for shape in among for name in COLUMNS[shape])
         self._names = [columns.get(name, name) for name in read]
+        self._needs = [{columns.get(name, name) for name in REQUIRED[shape]} for shape in among]
         absent: list[Any] = [(name, msgspec.Raw, _ABSENT) for name in read]
         row = msgspec.defstruct("Columns", absent, rename=dict(columns))
         self._decode = msgspec.json.Decoder(row).decode
+
+    def among(self, table: Collection[str]) -> list[str]:
+        """Of a table's columns those that count: all of them if they make no shape, to tell that."""
+        if any(shape_needs <= set(table) for shape_needs in self._needs):
+            return [name for name in table if name in self._names]
+        return list(table)
 
     def of(self, line: bytes) -> dict[str, msgspec.Raw]:
         """The JSON of each column that is there, by the dataset's names.

@@ -57,13 +57,18 @@ class Carving:
     """
 
     def __init__(self, fractions: Mapping[str, float], *, settled: bool = False) -> None:
-        self._bounds: list[tuple[int, str]] = []
+        self._bounds: list[tuple[bytes, str]] = []
         share = 0.0
         for split, fraction in fractions.items():
             share += fraction
-            self._bounds.append((int(share * _WHOLE), split))
+            self._bounds.append((min(int(share * _WHOLE), _WHOLE - 1).to_bytes(8), split))
         self._empty = set() if settled else set(fractions)
         self._held: list[tuple[bytes, Example]] = []
+
+    @property
+    def settled(self) -> bool:
+        """Whether each carved split has a row and no row is held back: `split_of` says all from here on."""
+        return not (self._empty or self._held)
 
     def deal(self, digest: bytes, example: Example) -> Iterator[tuple[str, Example]]:
         """Where this row goes, unless it is held back, and which held rows are free now."""
@@ -94,7 +99,7 @@ class Carving:
 
     def split_of(self, digest: bytes) -> str:
         """The split that the digest draws: a carved one, or train."""
-        place = int.from_bytes(digest[8:])
+        place = digest[8:]
         for bound, split in self._bounds:
             if place < bound:
                 return split

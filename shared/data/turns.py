@@ -8,12 +8,14 @@ patterns of roles cover nearly all rows of a dataset, so the verdict on a patter
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shared.data.reasons import Reason, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from shared.data.shapes import Message
 
 #: Bounds on what is remembered: strange input must not fill the memory with patterns.
 _MOST_PATTERNS = 1024
@@ -29,19 +31,20 @@ _MAY_FOLLOW = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Turns:
+class Turns(NamedTuple):
     """A pattern of roles that may be trained on.
 
     Attributes:
         kept: How many leading messages stay; fewer than there were if the end was trimmed.
         trimmed: Whether messages after the last assistant turn were cut off.
+        tools: Whether the row gives tools.
         system: Kept messages of that role; likewise `user`, `assistant`, `tool`.
         overhead: Bytes of the written row that are not content: brackets, keys, roles.
     """
 
     kept: int
     trimmed: bool
+    tools: bool
     system: int
     user: int
     assistant: int
@@ -78,14 +81,15 @@ def judge_turns(roles: Sequence[str], *, tools: bool) -> Turns | Refusal:
             )
             return Refusal(Reason.TURN_ORDER, where)
         before = role
-    return _turns(list(roles[:kept]), trimmed=kept < len(roles))
+    return _turns(list(roles[:kept]), trimmed=kept < len(roles), tools=tools)
 
 
-def _turns(roles: list[str], *, trimmed: bool) -> Turns:
+def _turns(roles: list[str], *, trimmed: bool, tools: bool) -> Turns:
     empty = ",".join(f'{{"role":"{role}","content":""}}' for role in roles)
     return Turns(
         kept=len(roles),
         trimmed=trimmed,
+        tools=tools,
         system=roles.count("system"),
         user=roles.count("user"),
         assistant=roles.count("assistant"),
@@ -100,16 +104,18 @@ class TurnPatterns:
 
     _known: dict[str, Turns | Refusal] = field(default_factory=dict)
 
-    def judge(self, roles: Sequence[str], *, tools: bool) -> Turns | Refusal:
-        """As `judge_turns`, faster for a pattern seen before."""
-        # No role's name begins with another's, so that the names run together still tell the
-        # pattern.
-        pattern = "".join(roles)
-        if tools:
-            pattern += "+"
-        known = self._known.get(pattern)
+    def judge(self, pattern: str, messages: Sequence[Message], *, tools: bool) -> Turns | Refusal:
+        """As `judge_turns`, faster for a pattern seen before.
+
+        Args:
+            pattern: The roles, run together. No role's name begins with another's, so that they tell the roles still.
+            messages: Whose roles they are.
+            tools: Whether the row gives `tools`.
+        """
+        key = pattern + "+" if tools else pattern
+        known = self._known.get(key)
         if known is None:
-            known = judge_turns(roles, tools=tools)
-            if len(pattern) <= _LONGEST_PATTERN and len(self._known) < _MOST_PATTERNS:
-                self._known[pattern] = known
+            known = judge_turns([message.role for message in messages], tools=tools)
+            if len(key) <= _LONGEST_PATTERN and len(self._known) < _MOST_PATTERNS:
+                self._known[key] = known
         return known

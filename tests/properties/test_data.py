@@ -11,6 +11,7 @@ from itertools import pairwise
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from shared.data.lines import as_line
 from shared.data.prepare import Options, prepare
 from shared.data.rows import Reader
 from shared.errors import DataRejected
@@ -162,6 +163,17 @@ options = st.builds(
     seed=st.integers(0, 3),
     max_row_bytes=st.just(1024),
 )
+
+
+@untimed
+@given(
+    (good_rows | shaped_rows | odd_rows | odd_columns | foreign_rows)
+    .map(json.loads)
+    .filter(lambda row: isinstance(row, dict)),
+    options,
+)
+def test_a_row_of_values_is_judged_as_its_json_is(row, options):
+    assert Reader(options).read(row) == Reader(options).read(as_line(row))
 
 
 def prepared(dataset, options, block=1 << 16, name="f{}".format):

@@ -8,6 +8,7 @@ import io
 import json
 import re
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -253,3 +254,43 @@ def test_every_page_is_seen_whatever_the_blocks(table, compression, version, dic
         for at in range(chunk.start, len(content), block):
             watch.see(at, content[at : at + block])
         assert watch.seen_to == watch.end
+
+
+said = (
+    st.none()
+    | st.sampled_from(["\0" * 40, "x" * 40])
+    | texts
+    | st.text(st.sampled_from("\0\x1fé😀"), max_size=40)
+)
+kinds = pa.schema(
+    [
+        ("said", pa.string()),
+        ("turns", pa.list_(pa.struct([("role", pa.string()), ("what", pa.large_string())]))),
+        ("nothing", pa.list_(pa.null())),
+    ]
+)
+rows_of_text = st.fixed_dictionaries(
+    {
+        "said": said,
+        "turns": st.none()
+        | st.lists(
+            st.none() | st.fixed_dictionaries({"role": said, "what": said}),
+            max_size=4,
+        ),
+        "nothing": st.lists(st.none(), max_size=40),
+    }
+)
+
+
+@untimed
+@given(st.lists(rows_of_text, min_size=1, max_size=12), st.integers(-1, 0), st.data())
+def test_text_in_parquet_is_its_json_and_too_long_by_its_json(given, less, data):
+    """Without the JSON being written, where it can be told that none is too long."""
+    body = io.BytesIO()
+    table = pa.Table.from_pylist(given, kinds)
+    pq.write_table(table, body)
+    lines = [msgspec.json.encode(row) for row in table.to_pylist()]
+    limit = len(data.draw(st.sampled_from(lines))) + less
+    assert [row for _, row in rows(body.getvalue(), "a.parquet", limit=limit)] == [
+        line if len(line) <= limit else Reason.TOO_LONG for line in lines
+    ]

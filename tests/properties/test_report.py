@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.data import tallies
 from shared.data.reasons import Reason
-from shared.data.report import InputTally, Report, SplitTally, bin_of
+from shared.data.report import Report, bin_of
 from shared.data.rows import Reader
+from shared.data.tallies import InputTally, SplitTally
 from tests.memory import conversation
 from tests.properties.test_data import datasets, options, prepared
 from tests.unit.data.test_page import Read
@@ -43,7 +46,16 @@ def test_two_parts_of_a_split_add_up_to_it(rows, cut, limit):
     assert whole.trained_tokens == sum(cut_lengths)
 
 
-tallies = st.builds(
+@untimed
+@given(st.lists(examples, max_size=12), st.none() | st.integers(1, 2000), st.integers(1, 5))
+def test_figures_are_the_same_however_often_they_are_made_on_the_way(rows, limit, most):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tallies, "_MOST", most)
+        often = split_of(rows, limit)
+    assert often == split_of(rows, limit)
+
+
+input_tallies = st.builds(
     InputTally,
     sources=st.lists(st.text(max_size=3), max_size=3),
     bytes=st.integers(0, 99),
@@ -55,7 +67,7 @@ tallies = st.builds(
 
 
 @untimed
-@given(tallies, tallies)
+@given(input_tallies, input_tallies)
 def test_two_parts_of_what_was_read_add_up_to_it(left, right):
     both = left.report() + right.report()
     assert both.sources == [*left.sources, *right.sources]

@@ -7,12 +7,11 @@ small buffer for each column.
 from __future__ import annotations
 
 import io
+import time
 from bisect import bisect_right
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
 
 from shared.data.formats.damage import damaged, some_of, told_by_arrow
 from shared.data.formats.packing import MOST_RATIO, check_growth
@@ -20,11 +19,11 @@ from shared.data.formats.parquet_dictionaries import MOST_DENSE, DictionaryTooLa
 from shared.data.formats.parquet_footer import NoFooter, footer_of
 from shared.data.formats.parquet_pages import PageTooLarge, PageWatch
 from shared.data.formats.thrift import Malformed
-from shared.data.lines import Lines, too_long
+from shared.data.lines import Lines, Parsed, as_line, too_long
 from shared.data.reasons import Reason, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from shared.data.ports import File
 
@@ -35,15 +34,26 @@ _BATCH: Final = 1 << 20
 _FEWEST: Final = 8
 _MOST: Final = 256
 _EXCERPT: Final = 256
+_MOST_ESCAPED: Final = 6
+"""Bytes of JSON that a byte of text may take: a control character is written as `\\u0000`."""
+_BESIDE: Final = 5
+"""As many as stand beside a value: its quotes or brackets, colon and comma; or `null` and a comma."""
 
 
-def parquet_rows(file: File, *, limit: int, count: Callable[[int], None]) -> Iterator[Lines]:
+def parquet_rows(
+    file: File,
+    *,
+    limit: int,
+    count: Callable[[int], None],
+    columns: Callable[[Sequence[str]], Collection[str]] = list,
+) -> Iterator[Lines | Parsed]:
     """Numbered rows, counted from 1 through all row groups, as JSON objects by column.
 
     Args:
         file: Where to read.
         limit: The longest row in bytes, written as JSON; longer ones are refused.
         count: Told how many bytes were read, each time.
+        columns: Which of the table's columns are to be read.
 
     Raises:
         shared.errors.DataRejected: It is not Parquet, damaged, or unpacks to more than the bounds of packed
@@ -54,11 +64,13 @@ def parquet_rows(file: File, *, limit: int, count: Callable[[int], None]) -> Ite
 
     try:
         footer = footer_of(file)
-        check_growth(file.size(), footer.unpacked, file.name)
+        check_growth(file.size(), sum(footer.unpacked.values()), file.name)
+        wanted = columns(list(footer.unpacked))
         reading = _Reading(
             file, count, [PageWatch(each.start, each.end) for each in footer.chunks]
         )
-        at_once = min(max(_BATCH * footer.rows // max(footer.unpacked, 1), _FEWEST), _MOST)
+        size = sum(footer.unpacked[column] for column in wanted)
+        at_once = min(max(_BATCH * footer.rows // max(size, 1), _FEWEST), _MOST)
         with pq.ParquetFile(
             pa.PythonFile(reading, "r"),
             pre_buffer=False,
@@ -72,9 +84,11 @@ def parquet_rows(file: File, *, limit: int, count: Callable[[int], None]) -> Ite
         ) as parquet:
             _check_columns(parquet.schema_arrow.names, file.name)
             first = 1
-            for batch in _one_ahead(_batches(parquet, at_once)):
+            for batch in _one_ahead(_batches(parquet, at_once, wanted)):
                 for some in written_out(batch):
-                    yield from rows_of_batch(some, first=first, limit=limit)
+                    for chunk in rows_of_batch(some, first=first, limit=limit):
+                        yield chunk
+                        time.sleep(0)  # lets the thread that is one ahead have the interpreter
                     first += len(some)
     except (PageTooLarge, DictionaryTooLarge) as error:
         mend = "Write it anew with pages of about 1 MB, or as JSON lines"
@@ -94,13 +108,15 @@ def parquet_rows(file: File, *, limit: int, count: Callable[[int], None]) -> Ite
         raise damaged(file.name, f"is not Parquet, or damaged: {said}", "Write it anew") from error
 
 
-def _batches(parquet: Any, rows: int) -> Iterator[Any]:
-    """All rows, so many at a time, and never of two row groups at once.
+def _batches(parquet: Any, rows: int, columns: Collection[str]) -> Iterator[Any]:
+    """These columns of all rows, so many rows at a time, and never of two row groups at once.
 
     Each row group has dictionaries of its own, and Arrow puts no nested column together whose dictionaries differ.
     """
     for group in range(parquet.num_row_groups):
-        yield from parquet.iter_batches(batch_size=rows, row_groups=[group], use_threads=False)
+        yield from parquet.iter_batches(
+            batch_size=rows, row_groups=[group], columns=list(columns), use_threads=False
+        )
 
 
 def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:
@@ -112,16 +128,27 @@ def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:
             yield batch
 
 
-def rows_of_batch(batch: Any, *, first: int, limit: int) -> Iterator[Lines]:
-    """The rows of an Arrow record batch or table, as for `parquet_rows`.
+def rows_of_batch(batch: Any, *, first: int, limit: int) -> Iterator[Lines | Parsed]:
+    """The rows of an Arrow record batch, as for `parquet_rows`.
 
     Args:
         batch: The rows.
         first: The number of the first of them.
         limit: The longest row in bytes.
     """
+    parsed = all(_is_text(field.type) for field in batch.schema)
+    if parsed and _most_json(batch.to_struct_array()) > limit:
+        if len(batch) > 1:
+            half = len(batch) // 2
+            yield from rows_of_batch(batch.slice(0, half), first=first, limit=limit)
+            yield from rows_of_batch(batch.slice(half), first=first + half, limit=limit)
+            return
+        parsed = False  # its JSON has to tell whether it is too long
     try:
-        lines = lines_of_table(batch)
+        if parsed:
+            yield Parsed(first, batch.to_pylist())
+            return
+        lines = _lines_of(batch)
     except UnicodeDecodeError as error:  # text is decoded only here, all of a batch at once
         if len(batch) > 1:
             for place in range(len(batch)):
@@ -138,23 +165,41 @@ def rows_of_batch(batch: Any, *, first: int, limit: int) -> Iterator[Lines]:
         yield too_long(number, line, size, limit) if size > limit else Lines(number, [line])
 
 
-def lines_of_table(table: Any) -> list[bytes]:
-    """The rows of an Arrow record batch or table as JSON objects by column.
+def _is_text(kind: Any) -> bool:
+    """Whether it is text, or lists and structs of text: values that JSON has as they are."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return all(_is_text(kind.field(place).type) for place in range(kind.num_fields))
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
+    return any(test(kind) for test in tests)
+
+
+def _most_json(array: Any) -> int:
+    """Bytes that the JSON of such values has at most, all together."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(array.type):
+        names = sum(_MOST_ESCAPED * len(field.name.encode()) + _BESIDE for field in array.type)
+        return len(array) * (names + _BESIDE) + sum(map(_most_json, array.flatten()))
+    if array.type.num_fields:
+        return len(array) * _BESIDE + _most_json(array.flatten())
+    return len(array) * _BESIDE + _MOST_ESCAPED * int(array.nbytes)
+
+
+def _lines_of(batch: Any) -> list[bytes]:
+    """The rows as JSON.
 
     Raises:
         UnicodeDecodeError: What is said to be text is not UTF-8.
     """
-    table = _without_nanoseconds(table)
-    stored_as_bytes = [field.name for field in table.schema if _holds_bytes(field.type)]
-    rows = table.to_pylist()
+    batch = _without_nanoseconds(batch)
+    stored_as_bytes = [field.name for field in batch.schema if _holds_bytes(field.type)]
+    rows = batch.to_pylist()
     for row in rows:
         for column in stored_as_bytes:
             row[column] = _as_text(row[column])
-    return [_encode(row) for row in rows]
-
-
-#: Numbers, dates and the like have a form in JSON; what has none (decimals) goes as its text, NaN as null.
-_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
+    return list(map(as_line, rows))
 
 
 def _check_columns(names: Sequence[str], name: str) -> None:

@@ -48,14 +48,14 @@ class Footer:
 
     Attributes:
         rows: In all row groups.
-        unpacked: Bytes of all pages, unpacked.
+        unpacked: Bytes of all pages, unpacked, by the name of the table's column.
         chunks: In the order of their places in the file.
         coded: The columns of text that somewhere are nothing but references to a dictionary, which may make very much
             of little; each with the most bytes that such a dictionary takes in the file.
     """
 
     rows: int
-    unpacked: int
+    unpacked: dict[str, int]
     chunks: list[Chunk]
     coded: dict[str, int]
 
@@ -80,7 +80,7 @@ def footer_of(file: File) -> Footer:
         columns = list(_columns(facts))
         return Footer(
             _whole(facts[_FILE_ROWS]),
-            sum(_whole(column[_UNPACKED]) for column in columns),
+            _unpacked(columns),
             sorted(map(_chunk, columns), key=lambda chunk: chunk.start),
             _coded(columns),
         )
@@ -92,6 +92,14 @@ def _columns(facts: dict[int, Value]) -> Iterator[dict[int, Value]]:
     for group in _listed(facts[_FILE_GROUPS]):
         for column in _listed(_struct(group)[_GROUP_COLUMNS]):
             yield _struct(_struct(column)[_COLUMN_FACTS])
+
+
+def _unpacked(columns: Sequence[dict[int, Value]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for column in columns:
+        name = _path(column)[0]
+        found[name] = found.get(name, 0) + _whole(column[_UNPACKED])
+    return found
 
 
 def _chunk(column: dict[int, Value]) -> Chunk:
@@ -106,7 +114,7 @@ def _coded(columns: Sequence[dict[int, Value]]) -> dict[str, int]:
     for column in columns:
         dictionary, data = (_whole(column.get(field, 0)) for field in (_DICTIONARY_AT, _DATA_AT))
         if column[_TYPE] == _BYTE_ARRAY and dictionary and not _is_partly_plain(column):
-            name = ".".join(_text(part) for part in _listed(column[_PATH]))
+            name = ".".join(_path(column))
             # Pages of data follow the dictionary; where they are said not to, it may be all of the column.
             size = data - dictionary if data > dictionary else _whole(column[_PACKED])
             found[name] = max(found.get(name, 0), size)
@@ -120,6 +128,14 @@ def _is_partly_plain(column: dict[int, Value]) -> bool:
         page.get(1) in _DATA_PAGES and page.get(2) not in _REFERENCES and page.get(3)
         for page in pages
     )
+
+
+def _path(column: dict[int, Value]) -> list[str]:
+    """Where the column stands in the table: the name of the table's own column, and of what is in it."""
+    names = _listed(column[_PATH])
+    if not names:
+        raise Malformed("a name was to be here")
+    return [_text(name) for name in names]
 
 
 def _text(value: Value) -> str:

@@ -14,13 +14,19 @@ from shared.data.lines import lines_of
 from shared.data.ports import File
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from shared.data.lines import Lines
+    from shared.data.lines import Lines, Parsed
     from shared.data.ports import Source
 
 
-def rows_of(source: Source, *, limit: int, count: Callable[[int], None]) -> Iterator[Lines]:
+def rows_of(
+    source: Source,
+    *,
+    limit: int,
+    count: Callable[[int], None],
+    columns: Callable[[Sequence[str]], Collection[str]] = list,
+) -> Iterator[Lines | Parsed]:
     """A source's rows as JSON bytes, numbered, in bounded memory.
 
     A row's number is what its author finds it by: the line of `.jsonl`, of `.csv` and of `.json` that is no
@@ -30,6 +36,7 @@ def rows_of(source: Source, *, limit: int, count: Callable[[int], None]) -> Iter
         source: A file of any format, or JSON lines.
         limit: The longest row in bytes; longer ones are refused.
         count: Told how many bytes were read, each time.
+        columns: Which of a table's columns are to be read; asked where others can be left where they lie.
 
     Raises:
         shared.errors.DataRejected: The file is not what its name says.
@@ -42,7 +49,7 @@ def rows_of(source: Source, *, limit: int, count: Callable[[int], None]) -> Iter
             source.name, "is of no format that Droptune reads", f"Give it an ending of {KNOWN}"
         )
     if kind.format is Format.PARQUET:
-        return parquet_rows(source, limit=limit, count=count)
+        return parquet_rows(source, limit=limit, count=count, columns=columns)
     blocks: Iterable[bytes] = _counted(source.blocks(), count)
     if kind.packing is not None:
         blocks = unpacked(blocks, kind.packing, source.name)

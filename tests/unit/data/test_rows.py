@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from shared.data.options import Options
 from shared.data.reasons import Reason, Refusal
 from shared.data.rows import Example, Reader
 from tests.memory import conversation
@@ -236,13 +237,13 @@ def test_other_columns_and_keys_are_left_out_and_key_order_and_spacing_do_not_ma
 def test_empty_tools_are_no_tools_since_the_component_drops_such_rows(empty):
     example = read(messages(USER, ASSISTANT, tools=empty))
     assert "tools" not in json.loads(example.line)
-    assert not example.tools
+    assert not example.turns.tools
 
 
 def test_tools_written_as_text_become_a_list():
     example = read(messages(USER, ASSISTANT, tools=json.dumps(TOOLS)))
     assert json.loads(example.line)["tools"] == TOOLS
-    assert example.tools
+    assert example.turns.tools
 
 
 def test_of_a_key_given_twice_the_last_counts_and_only_it_is_written():
@@ -259,6 +260,14 @@ def test_unanswered_last_turns_are_trimmed_and_told(extra):
     assert example.turns.trimmed
     assert example.turns.kept == 2
     assert example.characters == len("question" + "answer")
+
+
+def test_unanswered_last_turns_are_trimmed_behind_a_system_message_that_is_put_first():
+    row = json.dumps(messages(USER, ASSISTANT, USER)).encode()
+    example = Reader(Options(system="be kind")).read(row)
+    assert json.loads(example.line)["messages"][1:] == messages(USER, ASSISTANT)["messages"]
+    assert (example.turns.trimmed, example.turns.kept, example.turns.system) == (True, 3, 1)
+    assert example.characters == len("be kind" + "question" + "answer")
 
 
 def test_the_token_estimate_is_a_quarter_of_the_bytes_and_four_for_each_message():
