@@ -266,6 +266,8 @@ class MemoryPreparation:
     """Fingerprints of what jobs have prepared by now."""
     tokens: int = 4000
     revision: str | None = None
+    secret: list[Any] = field(default_factory=list)
+    """What keeps a job from reading it."""
 
     def problems(self, dataset: Any) -> list[Any]:
         del dataset
@@ -284,6 +286,11 @@ class MemoryPreparation:
         del dataset
         with self.faults.around("preparation.size"):
             return self.bytes
+
+    def problems_in_job(self, dataset: Any) -> list[Any]:
+        del dataset
+        with self.faults.around("preparation.problems_in_job"):
+            return list(self.secret)
 
     def fingerprint(self, dataset: Any, max_seq_length: Any) -> str:
         del dataset, max_seq_length

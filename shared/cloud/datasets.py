@@ -9,16 +9,15 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from shared.cloud import hub
 from shared.cloud.data_files import DataFiles
 from shared.cloud.data_plans import Plan, read_plan, refused_by, write_plan
 from shared.cloud.failures import failing
+from shared.cloud.hub import Hub, commit_in
 from shared.cloud.staging import commit, sent, staged
 from shared.cloud.storage import DATASETS
 from shared.cloud.web import Web
 from shared.data.options import Options
 from shared.data.page import PAGE_FILE
-from shared.data.ports import File
 from shared.data.prepare import accepted, fingerprint, finished, prepare
 from shared.data.prompts import sample_prompts
 from shared.data.shares import cut, in_order
@@ -136,12 +135,12 @@ class CloudPreparation:
         self._connection = connection
         self._datastore = datastore
         self._web = web
-        self._hub_token = hub_token
+        self._hub = Hub(hub_token)
 
     def problems(self, dataset: Dataset) -> list[Problem]:
         """What is wrong with the sources at first sight: files that are not there, unknown formats."""
         if dataset.hub is not None:
-            return hub.problems(dataset, self._hub_token)
+            return self._hub.problems(dataset)
         files = DataFiles(self._connection, self._web)
         files.of(dataset)
         return files.problems
@@ -161,10 +160,13 @@ class CloudPreparation:
         return _told(prepare(sources, sink, options, on_progress=lambda _: beat()))
 
     def size(self, dataset: Dataset) -> int:
-        """Bytes of all sources as they lie; of a hub dataset at most."""
-        if dataset.hub is not None:
-            return hub.size(dataset, self._hub_token)
-        return sum(map(bytes_of, chain.from_iterable(self.sources(dataset).values())))
+        """Bytes of all sources as they lie."""
+        sources = chain.from_iterable(self.sources(dataset).values())
+        return sum(source.size() for source in sources)
+
+    def problems_in_job(self, dataset: Dataset) -> list[Problem]:
+        """What keeps a job from reading the sources: it has no token for the hub."""
+        return self._hub.problems_without_token(dataset) if dataset.hub is not None else []
 
     def fingerprint(self, dataset: Dataset, max_seq_length: int | None) -> str:
         """Names the data that these sources, as they are now, and these options make."""
@@ -173,15 +175,18 @@ class CloudPreparation:
     def plan(self, dataset: Dataset, max_seq_length: int | None, job: str, nodes: int) -> DataPlan:
         """Write down for the job of this name what it is to prepare, on at most so many nodes.
 
-        What is written already stays: the job may have begun to read it.
+        What is written already stays: the job may have begun to read it. A hub dataset is written down at its
+        commit: the job may begin much later, when its revision is another one.
         """
+        if dataset.hub is not None:
+            dataset = self._hub.pinned(dataset)
         sources = self.sources(dataset)
         key = fingerprint(sources, options_of(dataset, max_seq_length))
         try:
             return DataPlan(key, len(read_plan(self.sink(key), job).shares))
         except Missing:
             pass
-        shares = cut([bytes_of(source) for _, source in in_order(sources)], nodes)
+        shares = cut([source.size() for _, source in in_order(sources)], nodes)
         written = Plan(
             dataset=dataset.model_dump(mode="json", exclude_none=True),
             max_seq_length=max_seq_length,
@@ -227,7 +232,7 @@ class CloudPreparation:
     def sources(self, dataset: Dataset) -> Mapping[str, Sequence[Source]]:
         """The sources of each split, as they are now."""
         if dataset.hub is not None:
-            return hub.sources(dataset, self._hub_token)
+            return self._hub.sources(dataset)
         files = DataFiles(self._connection, self._web)
         found = files.of(dataset)
         if files.problems:
@@ -255,11 +260,6 @@ def options_of(dataset: Dataset, max_seq_length: int | None) -> Options:
     )
 
 
-def bytes_of(source: Source) -> int:
-    """Its length; 1 for a split of a hub dataset, whose share of the files nobody tells."""
-    return source.size() if isinstance(source, File) else 1
-
-
 def _told(prepared: Prepared) -> PreparedData:
     report = prepared.report
     return PreparedData(
@@ -268,7 +268,7 @@ def _told(prepared: Prepared) -> PreparedData:
         rows={split: found.rows for split, found in report.splits.items()},
         dropped=report.rows_dropped,
         tokens=report.splits["train"].trained_tokens,
-        revision=hub.commit_in(report.inputs["train"].sources[0]),
+        revision=commit_in(report.inputs["train"].sources[0]),
     )
 
 

@@ -1,185 +1,132 @@
-"""Datasets of the Hugging Face hub as sources of JSON lines, streamed and pinned to a commit.
+"""Datasets of the Hugging Face hub: what a manifest's section stands for, pinned to a commit.
 
-Nothing that a dataset's author wrote is ever run: the library reads data files alone, and refuses datasets that are
-programs. `HF_ENDPOINT` in the environment names another hub, as for the hub's own tools.
+`HF_ENDPOINT` in the environment names another hub, as for the hub's own tools.
 """
 
 from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from shared.cloud.failures import failing, plain, translation
-from shared.data.formats.parquet import parquet_rows
-from shared.errors import DataRejected, Missing, Problem, Transient
+from shared.cloud.failures import failing
+from shared.cloud.hub_files import HubFile, HubStream, Repository, split_name
+from shared.cloud.hub_listing import SECONDS, listing
+from shared.data.joined import Joined
+from shared.errors import DataRejected, Missing, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from huggingface_hub import DatasetInfo
+
+    from shared.cloud.hub_listing import SplitFile
+    from shared.data.ports import Source
     from shared.runs.manifest import Dataset
 
-BLOCK: Final = 1 << 20
-"""About as many bytes of lines are given at once."""
+_KEPT: Final = 8
+"""How many datasets' files are remembered."""
 
-_ANY_LENGTH: Final = 1 << 40
-_SECONDS: Final = 20
+_ALL: Final = 100
 _IDENTITY: Final = re.compile(r"hub:[^@]+@([^/]+)/")
 
 
-class HubSource:
-    """`shared.data.ports.Source`: one split of a hub dataset at one commit.
+class Hub:
+    """Looks at datasets of the hub. What a commit's splits are made of is asked once: it never changes.
 
     Args:
-        repository: `OWNER/NAME`.
-        config: The configuration, if one is named.
-        commit: Of the repository.
-        split: The hub's name of it.
         token: For private datasets; never shown.
     """
 
-    def __init__(
-        self, repository: str, config: str | None, commit: str, split: str, token: str = ""
-    ) -> None:
-        self._repository = repository
-        self._config = config
-        self._commit = commit
-        self._split = split
+    def __init__(self, token: str = "") -> None:
         self._token = token
+        self._listing = functools.lru_cache(_KEPT)(listing)
 
-    @property
-    def name(self) -> str:
-        """`hub:OWNER/NAME@COMMIT/SPLIT`, with the configuration before the split if one is named."""
-        config = f"{self._config}/" if self._config else ""
-        return f"hub:{self._repository}@{self._commit}/{config}{self._split}"
+    def problems(self, dataset: Dataset) -> list[Problem]:
+        """What a few requests can tell: no such dataset, revision, configuration, files or split."""
+        try:
+            self._files(dataset, self._repository(dataset))
+        except DataRejected as error:
+            return list(error.problems)
+        return []
 
-    @property
-    def identity(self) -> str:
-        """The same: a commit's content never changes."""
-        return self.name
+    def problems_without_token(self, dataset: Dataset) -> list[Problem]:
+        """Whether it is read with our token alone, so that whoever has none may not."""
+        assert dataset.hub is not None
+        if not self._token:
+            return []
+        info = _info(dataset.hub, dataset.revision, self._token)
+        if not (info.private or info.gated):
+            return []
+        kind = "private" if info.private else "gated"
+        return [
+            Problem(
+                "dataset.hub",
+                f"the job that would do it is given no token for '{dataset.hub}', which is {kind}",
+                "Upload its files to the container 'data' and name them in dataset.files, or have"
+                " DROPTUNE_PREPARE_IN_FUNCTION_UP_TO raised",
+            )
+        ]
 
-    def blocks(self) -> Iterator[bytes]:
-        """Its rows as JSON lines, in blocks of about a mebibyte, as they stream in.
+    def sources(self, dataset: Dataset) -> Mapping[str, Sequence[Source]]:
+        """A source for each file of each split that the manifest names, all at the same commit.
+
+        A split of which the first rows are wanted is one source: which they are takes all of it in order.
 
         Raises:
-            DataRejected: There is no such configuration or split, or its files cannot be read.
+            DataRejected: There is no such dataset, revision, configuration, file or split.
         """
-        import pyarrow as pa
-        from datasets.exceptions import DatasetsError
-
-        doing = f"reading {self.name}"
-        with failing(doing):
-            try:
-                yield from _in_blocks(self._lines())
-            except (DatasetsError, pa.ArrowException, ValueError, RuntimeError) as error:
-                ours = translation(error, doing)
-                if isinstance(ours, Transient):
-                    raise ours from error
-                raise DataRejected(
-                    [Problem(self.name, f"cannot be read: {plain(str(error))}")]
-                ) from error
-
-    def _lines(self) -> Iterator[bytes]:
-        import datasets
-        from datasets.features.features import require_decoding
-
-        builder: Any = datasets.load_dataset_builder(
-            _remote(self._repository),
-            self._config,
-            revision=self._commit,
-            token=self._token or None,
-        )
-        rows = builder.as_streaming_dataset(self._split)
-        features = rows.features
-        plain_columns = features is not None and not require_decoding(dict(features))
-        if plain_columns and _is_parquet(builder):
-            yield from self._parquet_lines(builder.config.data_files[self._split])
-            return
-        for row in rows:
-            yield msgspec.json.encode(row, enc_hook=str)
-
-    def _parquet_lines(self, addresses: Sequence[str]) -> Iterator[bytes]:
-        """Rows of Parquet files, a few at a time: the library holds whole row groups, of any size."""
-        from huggingface_hub import HfFileSystem
-
-        files = HfFileSystem(token=self._token or None)
-        for address in addresses:
-            file = _HubFile(files, address)
-            for some in parquet_rows(file, limit=_ANY_LENGTH, count=lambda _: None):
-                # What is not UTF-8 is refused as that once more, as a line.
-                yield from (line.replace(b"\n", b" ") for line in some.lines)
-
-
-class _HubFile:
-    """`shared.data.ports.File`: one file of a dataset, at an address `hf://…@COMMIT/…`."""
-
-    def __init__(self, files: Any, address: str) -> None:
-        self._files = files
-        self._address = address
-
-    @property
-    def name(self) -> str:
-        """`hub:OWNER/NAME@COMMIT/PATH`."""
-        return "hub:" + self._address.removeprefix("hf://datasets/")
-
-    @property
-    def identity(self) -> str:
-        """The same."""
-        return self.name
-
-    @functools.cached_property
-    def _size(self) -> int:
-        return int(self._files.info(self._address)["size"])
-
-    def size(self) -> int:
-        """Its length in bytes."""
-        return self._size
-
-    def span(self, start: int, length: int) -> bytes:
-        """So many bytes from `start` on."""
-        found: bytes = self._files.cat_file(self._address, start=start, end=start + length)
+        repository = self._repository(dataset)
+        found: dict[str, Sequence[Source]] = {}
+        for split, (name, files) in self._files(dataset, repository).items():
+            sources = _sources(repository, dataset.config, name, files)
+            found[split] = (
+                [_joined(split_name(repository, dataset.config, name), sources)]
+                if dataset.sampling == "first" and dataset.percent < _ALL and len(sources) > 1
+                else sources
+            )
         return found
 
-    def blocks(self) -> Iterator[bytes]:
-        """Its bytes in order."""
-        for start in range(0, self._size, BLOCK):
-            yield self.span(start, min(BLOCK, self._size - start))
+    def pinned(self, dataset: Dataset) -> Dataset:
+        """The same dataset at the commit that its revision stands for now.
+
+        Raises:
+            DataRejected: There is no such dataset or revision.
+        """
+        return dataset.model_copy(update={"revision": self._repository(dataset).commit})
+
+    def _repository(self, dataset: Dataset) -> Repository:
+        assert dataset.hub is not None
+        try:
+            commit = str(_info(dataset.hub, dataset.revision, self._token).sha)
+        except Missing as error:
+            raise DataRejected([Problem("dataset.hub", str(error))]) from error
+        return Repository(dataset.hub, commit, self._token)
+
+    def _files(
+        self, dataset: Dataset, repository: Repository
+    ) -> Mapping[str, tuple[str, Sequence[SplitFile]]]:
+        """The hub's name and the files of each split that the manifest names."""
+        found = self._listing(repository, dataset.config)
+        wanted = _splits(dataset)
+        problems = [
+            Problem(
+                f"dataset.splits.{split}",
+                f"'{dataset.hub}' has no split '{name}'",
+                _nearest(name, list(found)),
+            )
+            for split, name in wanted.items()
+            if name not in found
+        ]
+        if problems:
+            raise DataRejected(problems)
+        return {split: (name, found[name]) for split, name in wanted.items()}
 
 
-def _is_parquet(builder: Any) -> bool:
-    """Whether the dataset is Parquet files, of which every row and column is wanted."""
-    from datasets.packaged_modules.parquet.parquet import Parquet
-
-    return (
-        isinstance(builder, Parquet)
-        and builder.config.columns is None
-        and builder.config.filters is None
-    )
-
-
-def _remote(repository: str) -> str:
-    """The dataset as the library looks for it on the hub alone, never in a folder of that name."""
-    return f"hf://datasets/{repository}"
-
-
-def _in_blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines, each without its newline, in blocks of about a mebibyte."""
-    waiting = bytearray()
-    for line in lines:
-        waiting += line
-        waiting += b"\n"
-        if len(waiting) >= BLOCK:
-            yield bytes(waiting)
-            waiting.clear()
-    if waiting:
-        yield bytes(waiting)
-
-
-def commit_of(repository: str, revision: str, token: str = "") -> str:
-    """The commit that a branch or tag points to.
+def _info(repository: str, revision: str, token: str) -> DatasetInfo:
+    """What the hub says of the dataset, the commit that the branch or tag points to among it.
 
     Raises:
         Missing: There is no such dataset, or no such revision of it.
@@ -193,8 +140,8 @@ def commit_of(repository: str, revision: str, token: str = "") -> str:
 
     with failing(f"looking for the hub dataset {repository}"):
         try:
-            info = HfApi(token=token or None).dataset_info(
-                repository, revision=revision, timeout=_SECONDS
+            return HfApi(token=token or None).dataset_info(
+                repository, revision=revision, timeout=SECONDS
             )
         except RevisionNotFoundError as error:
             raise Missing(
@@ -207,17 +154,35 @@ def commit_of(repository: str, revision: str, token: str = "") -> str:
             raise Missing(f"there is no dataset '{repository}' on the hub, or {hidden}") from error
         except HFValidationError as error:
             raise Missing(f"'{repository}' is no name of a hub dataset") from error
-        return str(info.sha)
 
 
 def commit_in(source: str) -> str | None:
     """The commit in the identity of a hub dataset's source; `None` for any other source.
 
-    >>> commit_in("hub:some/chats@c0ffee/train")
+    >>> commit_in("hub:some/chats@c0ffee/train.jsonl")
     'c0ffee'
     """
     matched = _IDENTITY.match(source)
     return matched[1] if matched else None
+
+
+def _sources(
+    repository: Repository, config: str | None, split: str, files: Sequence[SplitFile]
+) -> Sequence[Source]:
+    return [
+        HubFile(repository, file.path, file.size)
+        if file.plain
+        else HubStream(
+            repository, config, split, file.path, file.size, place=place, files=len(files)
+        )
+        for place, file in enumerate(files)
+    ]
+
+
+def _joined(name: str, sources: Sequence[Source]) -> Joined:
+    """A split's files as one source, known by its commit and by which files these are."""
+    taken = hashlib.sha256("\n".join(source.identity for source in sources).encode())
+    return Joined(name, f"{name}#{taken.hexdigest()[:16]}", tuple(sources))
 
 
 def _splits(dataset: Dataset) -> Mapping[str, str]:
@@ -225,90 +190,6 @@ def _splits(dataset: Dataset) -> Mapping[str, str]:
     splits = dataset.splits
     named = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {split: name for split, name in named.items() if name is not None}
-
-
-def sources(dataset: Dataset, token: str = "") -> Mapping[str, Sequence[HubSource]]:
-    """A source for each split, all at the same commit.
-
-    Args:
-        dataset: With `hub`.
-        token: For private datasets; never shown.
-
-    Raises:
-        DataRejected: There is no such dataset or revision.
-    """
-    assert dataset.hub is not None
-    try:
-        commit = commit_of(dataset.hub, dataset.revision, token)
-    except Missing as error:
-        raise DataRejected([Problem("dataset.hub", str(error))]) from error
-    return {
-        split: [HubSource(dataset.hub, dataset.config, commit, name, token)]
-        for split, name in _splits(dataset).items()
-    }
-
-
-def size(dataset: Dataset, token: str = "") -> int:
-    """Bytes of the dataset's files, at most: the hub counts those of other configurations and splits, too."""
-    from huggingface_hub import HfApi
-
-    assert dataset.hub is not None
-    with failing(f"asking for the size of the hub dataset {dataset.hub}"):
-        info = HfApi(token=token or None).dataset_info(
-            dataset.hub, revision=dataset.revision, files_metadata=True, timeout=_SECONDS
-        )
-    return sum(file.size or 0 for file in info.siblings or ())
-
-
-def problems(dataset: Dataset, token: str = "") -> list[Problem]:
-    """What a few requests to the hub can tell: no such dataset, revision, configuration or split."""
-    assert dataset.hub is not None
-    try:
-        commit = commit_of(dataset.hub, dataset.revision, token)
-    except Missing as error:
-        return [Problem("dataset.hub", str(error))]
-    try:
-        names = _split_names(dataset, commit, token)
-    except ValueError as error:  # no such configuration
-        return [Problem("dataset.config", plain(str(error)))]
-    except DataRejected as error:
-        return list(error.problems)
-    return [
-        Problem(
-            f"dataset.splits.{split}",
-            f"'{dataset.hub}' has no split '{name}'",
-            _nearest(name, names),
-        )
-        for split, name in _splits(dataset).items()
-        if name not in names
-    ]
-
-
-def _split_names(dataset: Dataset, commit: str, token: str) -> Sequence[str]:
-    import datasets
-    from datasets.data_files import EmptyDatasetError
-    from datasets.exceptions import DataFilesNotFoundError
-
-    assert dataset.hub is not None
-    look: Any = datasets.get_dataset_split_names
-    with failing(f"reading the splits of the hub dataset {dataset.hub}"):
-        try:
-            found = look(
-                _remote(dataset.hub),
-                config_name=dataset.config,
-                revision=commit,
-                token=token or None,
-            )
-        except (DataFilesNotFoundError, EmptyDatasetError) as error:
-            what = f"'{dataset.hub}' has no files of rows"
-            raise DataRejected([Problem("dataset.hub", what)]) from error
-        except RuntimeError as error:
-            if "scripts are no longer supported" not in str(error):
-                raise
-            what = f"'{dataset.hub}' is a program that makes rows; only data is read"
-            mend = "Choose a copy in Parquet or JSON lines, or upload the rows as files"
-            raise DataRejected([Problem("dataset.hub", what, mend)]) from error
-    return [str(name) for name in found]
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:

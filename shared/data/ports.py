@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """One split of a hub dataset, or anything else that comes as JSON lines; or a `File`."""
+    """A `File`, or rows that come as JSON lines from somewhere else, a library that streams them, say."""
 
     @property
     def name(self) -> str:
         """What a person calls it.
 
-        `data/train.jsonl`, or `hub:HuggingFaceH4/ultrachat_200k@<commit>/train_sft`.
+        `data/train.jsonl`, or `hub:HuggingFaceH4/ultrachat_200k@<commit>/data/train_sft-00000-of-00003.parquet`.
         """
         ...
 
@@ -34,6 +34,10 @@ class Source(Protocol):
         """
         ...
 
+    def size(self) -> int:
+        """Bytes of it as they lie, by which work is shared out."""
+        ...
+
     def blocks(self) -> Iterator[bytes]:
         """The bytes in order, read lazily, in blocks of at most a few megabytes."""
         ...
@@ -45,10 +49,6 @@ class File(Source, Protocol):
 
     `shared.data.formats` makes rows of it. A source that is not a file is JSON lines, whatever its name.
     """
-
-    def size(self) -> int:
-        """Its length in bytes."""
-        ...
 
     def span(self, start: int, length: int) -> bytes:
         """So many bytes from `start` on (they are all there), of the version that `identity` names."""

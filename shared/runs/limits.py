@@ -94,6 +94,7 @@ class Pace:
         rollout: Between looks at an endpoint or deployment that is being made.
         turn: Between looks while waiting for other runs.
         beat: Between heartbeats of a long step; after three without one it is taken over.
+        silence: How long a long step may only wait, for a server say, before its heart stops.
         grace: How late a look may be before `reconcile` takes it for lost.
         first_pause: After the first failure; doubled at each further one.
         longest_pause: The pause never grows beyond this.
@@ -112,6 +113,7 @@ class Pace:
     rollout: timedelta = timedelta(seconds=30)
     turn: timedelta = timedelta(minutes=1)
     beat: timedelta = timedelta(seconds=20)
+    silence: timedelta = timedelta(minutes=10)
     grace: timedelta = timedelta(seconds=30)
     first_pause: timedelta = timedelta(seconds=5)
     longest_pause: timedelta = timedelta(minutes=5)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.durations import spell
-from shared.errors import Refused, Unavailable
+from shared.errors import DataRejected, Problem, Refused, Unavailable
 from shared.runs import naming
 from shared.runs.failures import FAILURES, of_job, sentence
 from shared.runs.fencing import still_wanted
@@ -54,11 +54,23 @@ def data_of(
 def _announced(
     run: Run, manifest: Manifest, max_seq_length: int | None, size: int, world: World
 ) -> PreparedData | Outcome:
-    """Note in the record that a job will prepare the data, unless that was done before."""
+    """Note in the record that a job will prepare the data, unless that was done before.
+
+    Raises:
+        DataRejected: A job may not read it.
+    """
     fingerprint = world.preparation.fingerprint(manifest.dataset, max_seq_length)
     found = world.preparation.finished(fingerprint)
     if found is not None:
         return found
+    too_much = (
+        f"{spell_size(size)} of data are more than the {spell_size(world.limits.in_function)} that a function"
+        " prepares"
+    )
+    if problems := world.preparation.problems_in_job(manifest.dataset):
+        raise DataRejected(
+            Problem(each.place, f"{too_much}, and {each.reason}", each.mend) for each in problems
+        )
     ahead = runs_ahead(run, world)
     if ahead >= world.limits.runs:
         return Wait(
@@ -67,11 +79,7 @@ def _announced(
         )
     name = naming.data_job_name(run.id, run.facts.data_attempt)
     facts = msgspec.structs.replace(run.facts, data_job=name)
-    why = (
-        f"{spell_size(size)} of data are more than the {spell_size(world.limits.in_function)} that a"
-        f" function prepares; job {name} will do it"
-    )
-    return Wait(world.pace.at_once, why, facts)
+    return Wait(world.pace.at_once, f"{too_much}; job {name} will do it", facts)
 
 
 def _submitted(run: Run, manifest: Manifest, max_seq_length: int | None, world: World) -> Outcome:

@@ -29,6 +29,7 @@ from shared.errors import (
 )
 from shared.runs.amending import cancel, wish
 from shared.runs.fencing import TakenOverError
+from shared.runs.heart import Heart
 from shared.runs.letting_go import let_go
 from shared.runs.outcomes import Outcome, Retry, Stop, Wait
 from shared.runs.phases import RESTING, Phase
@@ -202,16 +203,15 @@ def _take_long_step(world: World, run: Run, etag: str) -> tuple[Run, str, Outcom
     world.runs.save(claimed, etag)
     assert claimed.due_at is not None
     world.looks.send(Look(run.id, claimed.look), claimed.due_at - world.now())
-    last_beat = world.now()
 
     def beat() -> None:
-        nonlocal last_beat
-        if world.now() - last_beat >= world.pace.beat:
-            fresh, fresh_etag = _still_ours(world, claimed)
-            world.runs.save(_beaten(world, fresh, claimed.look), fresh_etag)
-            last_beat = world.now()
+        fresh, fresh_etag = _still_ours(world, claimed)
+        world.runs.save(_beaten(world, fresh, claimed.look), fresh_etag)
 
-    outcome = _attempt(claimed, world, lambda: LONG_STEPS[claimed.phase](claimed, world, beat))
+    with Heart(beat, world.now, every=world.pace.beat, silence=world.pace.silence) as heart:
+        outcome = _attempt(
+            claimed, world, lambda: LONG_STEPS[claimed.phase](claimed, world, heart.sign)
+        )
     return *_still_ours(world, claimed), outcome
 
 

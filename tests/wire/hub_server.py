@@ -13,17 +13,26 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+BREAKABLE = 1 << 16
+"""Bytes of an answer that may break off."""
 
 
 class Hub:
     """A hub with one dataset, as a context manager; `url` is its address.
 
-    With a `token` the dataset is private: whoever does not send it is told that there is no such dataset.
+    With a `token` the dataset is private: whoever does not send it is told that there is no such dataset. One that is
+    `gated` shows what it is to everybody, and its files to nobody who does not send the token. While `breaking` is not
+    0, an answer of many bytes counts it down and breaks off in the middle.
     """
 
-    def __init__(self, name: str, files: dict[str, bytes], token: str = "") -> None:
+    def __init__(
+        self, name: str, files: dict[str, bytes], token: str = "", *, gated: bool = False
+    ) -> None:
         self.asked: list[str] = []
+        self.sent: dict[str, int] = {}
         self.token = token
+        self.gated = gated
+        self.breaking = 0
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -36,8 +45,12 @@ class Hub:
                 for key, value in {"Content-Length": str(len(body)), **headers}.items():
                     self.send_header(key, value)
                 self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body)
+                if self.command == "HEAD":
+                    return
+                if hub.breaking and len(body) > BREAKABLE:
+                    hub.breaking -= 1
+                    body, self.close_connection = body[: len(body) // 2], True
+                self.wfile.write(body)
 
             def do_HEAD(self) -> None:
                 self.do_GET()
@@ -69,8 +82,11 @@ class Hub:
 
     def answer(self, url, headers):
         path = unquote(url.path)
-        if self.token and headers.get("Authorization") != f"Bearer {self.token}":
+        known = not self.token or headers.get("Authorization") == f"Bearer {self.token}"
+        if not known and not self.gated:
             return self.missing("RepoNotFound", 401)
+        if not known and "/resolve/" in path:
+            return self.missing("GatedRepo", 403)
         api, resolve = f"/api/datasets/{self.name}", f"/datasets/{self.name}/resolve/"
         if path.startswith(api):
             return self.api(path.removeprefix(api))
@@ -87,9 +103,8 @@ class Hub:
                 {"rfilename": name, "size": len(body)} for name, body in self.files.items()
             ]
             facts = {"id": self.name, "sha": COMMIT, "siblings": siblings, "tags": []}
-            return self.json(
-                {**facts, "private": False, "downloads": 0, "likes": 0, "gated": False}
-            )
+            facts |= {"private": bool(self.token) and not self.gated, "downloads": 0, "likes": 0}
+            return self.json({**facts, "gated": "manual" if self.gated else False})
         if rest.startswith("/revision/"):
             return self.missing("RevisionNotFound")
         for revision in (COMMIT, "main"):
@@ -110,6 +125,7 @@ class Hub:
         if asked:
             first, _, last = asked.removeprefix("bytes=").partition("-")
             start, end = int(first), min(int(last or len(body) - 1), len(body) - 1)
+            self.sent[name] = self.sent.get(name, 0) + end + 1 - start
             span = {"Content-Range": f"bytes {start}-{end}/{len(body)}"}
             return 206, {**etag, **span, "Accept-Ranges": "bytes"}, body[start : end + 1]
         return 200, {**etag, "Accept-Ranges": "bytes"}, body

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hub_server import COMMIT, Hub
 
+from local.azureml.plane import REPOSITORY
 from shared.cloud import data_job, data_jobs, storage
 from shared.cloud.arm import Place
 from shared.cloud.data_jobs import DataCompute
 from shared.cloud.data_plans import Plan, folder_of, read_plan, refused_by, write_plan
-from shared.cloud.datasets import CloudPreparation
+from shared.cloud.datasets import BlobSink, CloudPreparation
 from shared.cloud.workspace import AzureWorkspace
 from shared.errors import Busy, DataRejected, Refused, Unavailable
 from shared.runs.failures import of_job
 from shared.runs.manifest import Dataset
-from shared.runs.ports import DataJobRequest, JobState
+from shared.runs.ports import DataJobRequest, DataPlan, JobState
 from tests.memory import conversations, jsonl
 from tests.wire.job_making import wait_for
 from tests.wire.test_cloud_datasets import as_parquet, put
@@ -120,6 +125,91 @@ def test_a_job_prepares_what_a_function_prepares(
     kept = ml_client.jobs.get(name)
     assert kept.tags["droptune_run"] == RUN
     assert not {key for key, value in kept.environment_variables.items() if "Key" in value}
+
+
+FUNCTION = """
+import json, sys
+from shared.cloud.datasets import BlobSink, CloudPreparation
+from shared.cloud.storage import StorageConnection
+from shared.runs.manifest import Dataset
+
+storage, dataset, job, token = sys.argv[1:]
+preparation = CloudPreparation(StorageConnection(storage), "droptune_datasets", hub_token=token)
+dataset = Dataset.model_validate(json.loads(dataset))
+if job:
+    plan = preparation.plan(dataset, 64, job, 3)
+    print(json.dumps([plan.fingerprint, plan.nodes]))
+else:
+    print(json.dumps([preparation.prepare(dataset, 64, lambda: None).fingerprint, 1]))
+"""
+
+
+@pytest.fixture
+def as_a_function(azurite, tmp_path, monkeypatch):
+    """What a function does with a dataset of a hub: prepare it, or write down the plan of a job.
+
+    In a process of its own: the hub's libraries read its address when they are imported.
+    """
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+
+    def done(hub, dataset, job="", token=""):
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        found = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                FUNCTION,
+                azurite.connection_string,
+                json.dumps(dataset),
+                job,
+                token,
+            ],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert found.returncode == 0, found.stderr
+        return json.loads(found.stdout)
+
+    return done
+
+
+def hub_files():
+    """A split of five files, of which one is as large as the others together, with refused and repeated rows."""
+    rows = conversations(120)
+    bodies = [rows[:60], rows[50:70], rows[70:80], rows[75:95], [*rows[95:105], b"not JSON"]]
+    files = {f"train-{n}.jsonl": jsonl(*body) for n, body in enumerate(bodies)}
+    return files | {"test.jsonl": jsonl(*rows[100:])}
+
+
+def test_nodes_share_a_split_of_a_hub_dataset_as_they_share_files(
+    *, workspace, as_a_function, connection, ml_client
+):
+    """By bytes; what they write is what a function writes, at the commit that the revision stood for."""
+    given = {
+        "hub": "someone/chats",
+        "splits": {"train": "train", "test": "test"},
+        "max_dropped_fraction": 0.9,
+    }
+    name = f"{RUN}-d21"
+    with Hub("someone/chats", hub_files()) as hub:
+        fingerprint, _ = as_a_function(hub, given)
+        expected = contents(connection, fingerprint)
+        forget(connection, fingerprint)
+        assert as_a_function(hub, given, name) == [fingerprint, 3]
+        plan = read_plan(BlobSink(connection, "d", fingerprint), name)
+        assert plan.dataset["revision"] == COMMIT
+        assert plan.shares == [1, 1, 4]  # a file of 20 rows, one of 60, and four of 61 together
+        workspace.submit_data_job(request_for(DataPlan(fingerprint, 3), name))
+        assert wait_for(ml_client, name, seconds=240) == "Completed"
+    found = contents(connection, fingerprint)
+    assert {each: found[each] for each in FILES} == {each: expected[each] for each in FILES}
+    dropped = [json.loads(line) for line in found["dropped.jsonl"].splitlines()]
+    broken = [(row["source"], row["line"]) for row in dropped if row["reason"] == "not_json"]
+    assert broken == [(f"hub:someone/chats@{COMMIT}/train-4.jsonl", 11)]
+    assert not [each for each in found if each.startswith("parts/")]
 
 
 def test_rows_that_are_not_fit_are_told_by_the_report(

@@ -387,3 +387,9 @@ def test_the_tokens_of_train_are_counted_as_far_as_they_are_trained_on(connectio
     whole = preparation.prepare(a_dataset("a.jsonl"), None, lambda: None)
     cut = preparation.prepare(a_dataset("a.jsonl"), 8, lambda: None)
     assert cut.tokens == 8 * cut.rows["train"] < whole.tokens
+
+
+def test_files_are_no_less_for_a_job_than_for_a_function(preparation, connection):
+    """It reads them with an identity of its own."""
+    put(connection, "a.jsonl", as_lines(ROWS))
+    assert preparation.problems_in_job(a_dataset("a.jsonl")) == []

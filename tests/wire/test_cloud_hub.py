@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from hub_server import COMMIT, Hub
 
 from local.azureml.plane import REPOSITORY
 from local.ports import free_port
+from tests.memory import jsonl
 
 ROWS = [
     {"messages": [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": "a"}]}
@@ -30,32 +32,53 @@ CHATS = {"README.md": b"# Chats\n", "train.jsonl": LINES, "test.jsonl": LINES}
 
 PROGRAM = """
 import json, sys
-from shared.cloud import hub
+from shared.cloud.hub import Hub
+from shared.data.formats.reading import place_of, rows_of
+from shared.data.options import Options
+from shared.data.rows import Reader
 from shared.errors import DroptuneError
 from shared.runs.manifest import Dataset
 
 dataset = Dataset.model_validate(json.loads(sys.argv[1]))
-token = sys.argv[3]
+hub = Hub(sys.argv[3])
+
+def rows(sources):
+    read = Reader(Options(columns=dataset.columns)).read
+    for source in sources:
+        for some in rows_of(source, limit=1 << 22, count=lambda _: None):
+            for number, line in enumerate(some.lines, some.first):
+                verdict = some.refusal or read(line)
+                if verdict is not None:
+                    reason = getattr(verdict, "reason", None)
+                    yield place_of(source.name, number), line.decode(errors="replace"), reason
+
 try:
     if sys.argv[2] == "problems":
-        told = [[each.place, each.reason, each.mend] for each in hub.problems(dataset, token)]
-    elif sys.argv[2] == "size":
-        told = hub.size(dataset, token)
+        told = [[each.place, each.reason, each.mend] for each in hub.problems(dataset)]
+    elif sys.argv[2] == "in a job":
+        told = [[p.place, p.reason, p.mend] for p in hub.problems_without_token(dataset)]
+    elif sys.argv[2] == "sizes":
+        told = {
+            split: {source.identity: source.size() for source in found}
+            for split, found in hub.sources(dataset).items()
+        }
     elif sys.argv[2] == "memory":
         from pathlib import Path
         status = Path("/proc/self/status")
         peak = lambda: 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
-        found = hub.sources(dataset, token)
-        few, many = (found[split][0] for split in ("test", "train"))
-        list(few.blocks())
+        found = hub.sources(dataset)
+        few, many = (found[split] for split in ("test", "train"))
+        list(rows(few))
         before, size = peak(), 0
-        for block in many.blocks():
-            size += len(block)
+        for _, line, _ in rows(many):
+            size += len(line)
         told = [size, peak() - before]
+    elif sys.argv[2] == "twice":
+        told = [len(hub.problems(dataset)), len(hub.sources(dataset)), len(hub.sources(dataset))]
     else:
         told = {
-            split: [found[0].identity, b"".join(found[0].blocks()).decode()]
-            for split, found in hub.sources(dataset, token).items()
+            split: [[source.identity for source in found], list(rows(found))]
+            for split, found in hub.sources(dataset).items()
         }
 except DroptuneError as error:
     told = [type(error).__name__, str(error)]
@@ -99,13 +122,19 @@ def look(hub, tmp_path):
     return looked
 
 
+def contents(rows):
+    """What the rows hold, each of which the adapter gave as its place, its line and why it is refused."""
+    assert not [reason for _, _, reason in rows if reason]
+    return [json.loads(line) for _, line, _ in rows]
+
+
 def test_rows_stream_from_the_commit_that_the_revision_names(look):
     """Each split's rows come out whole and in order; the identity holds the commit."""
     found = look("sources")
     assert set(found) == {"train", "test"}
-    for split, (identity, lines) in found.items():
-        assert identity == f"hub:someone/chats@{COMMIT}/{split}"
-        assert [json.loads(line) for line in lines.splitlines()] == ROWS
+    for split, (identities, rows) in found.items():
+        assert identities == [f"hub:someone/chats@{COMMIT}/{split}.jsonl"]
+        assert contents(rows) == ROWS
 
 
 @pytest.mark.parametrize(
@@ -139,18 +168,113 @@ def test_a_hub_that_is_not_there_is_unavailable(look):
 
 
 def test_files_that_cannot_be_read_reject_the_data(look):
-    """The author is told which dataset, not shown a traceback."""
-    with Hub(
-        "someone/chats", {"train.jsonl": LINES + b"{nonsense", "test.jsonl": LINES}
-    ) as broken:
-        kind, said = look("sources", address=broken.url)
+    """The author is told which file, not shown a traceback; of lines only the broken one is lost."""
+    with Hub("someone/chats", {"train.parquet": b"PAR1 no more"}) as broken:
+        kind, said = look("sources", address=broken.url, splits={"train": "train"})
     assert kind == "DataRejected"
-    assert "someone/chats" in said
+    assert f"hub:someone/chats@{COMMIT}/train.parquet" in said
+    with Hub("someone/chats", {"train.jsonl": LINES + b"{nonsense"}) as broken:
+        found = look("sources", address=broken.url, splits={"train": "train"})
+    *good, (place, _, reason) = found["train"][1]
+    assert contents(good) == ROWS
+    assert (place, reason) == (f"hub:someone/chats@{COMMIT}/train.jsonl line 41", "not_json")
 
 
-def test_the_size_of_a_hub_dataset_is_that_of_its_files(look):
-    """Asked of the hub, nothing is read; it decides whether a function or a job prepares it."""
-    assert look("size") == sum(map(len, CHATS.values()))
+LONE = b'{"messages": [{"role": "user", "content": "\\ud800"}, {"role": "assistant", "content": "a"}]}\n'
+
+
+def as_tar(members):
+    body = io.BytesIO()
+    with tarfile.open(fileobj=body, mode="w") as archive:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return body.getvalue()
+
+
+def in_an_archive(*rows):
+    """Rows as WebDataset has them: a member for each."""
+    return as_tar({f"{n:03}.json": json.dumps(row).encode() for n, row in enumerate(rows)})
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "reason"),
+    [
+        ("train.jsonl", LINES + LONE, "lone_surrogate"),
+        ("train.jsonl.gz", gzip.compress(LINES + LONE), "lone_surrogate"),
+        ("train.ndjson", LINES + LONE, "lone_surrogate"),
+        ("train.jsonl", LINES + b'{"messages": "\xff"}\n', "not_utf8"),
+        ("train.csv", b"prompt,completion\n" + b"q,a\n" * 40 + b"q\xff,a\n", "not_utf8"),
+        # What the library unpacks from JSON may have no UTF-8.
+        (
+            "train.tar",
+            in_an_archive(
+                *[row["messages"] for row in ROWS],
+                [{"role": "user", "content": "\ud800"}, {"role": "assistant", "content": "a"}],
+            ),
+            "lone_surrogate",
+        ),
+    ],
+)
+def test_a_row_that_is_no_text_is_refused_alone(look, name, body, reason):
+    """The rows beside it stay, as with files of the storage account."""
+    columns = {"messages": "json"} if name.endswith(".tar") else {}
+    with Hub("someone/chats", {name: body}) as hub:
+        found = look("sources", address=hub.url, splits={"train": "train"}, columns=columns)
+    reasons = [reason for _, _, reason in found["train"][1]]
+    assert reasons == [None] * 40 + [reason]
+
+
+def test_each_file_of_a_split_is_a_source_of_its_own_size(look):
+    """So a job's nodes share a split as they share files of the storage account, by bytes."""
+    files = {f"train-{n}.jsonl": LINES * (n + 1) for n in range(3)} | {"test.jsonl": LINES}
+    with Hub("someone/chats", files) as hub:
+        found = look("sizes", address=hub.url)
+        assert not [asked for asked in hub.asked if ".jsonl" in asked]
+    named = {f"hub:someone/chats@{COMMIT}/{name}": len(body) for name, body in files.items()}
+    assert found["test"] | found["train"] == named
+    assert len(found["train"]) == 3
+
+
+def test_what_a_commit_holds_is_asked_once(look):
+    """The function looks several times; a look that knows the commit costs one request, and none reads rows."""
+    with Hub("someone/chats", CHATS) as once:
+        assert look("problems", address=once.url) == []
+    with Hub("someone/chats", CHATS) as often:
+        assert look("twice", address=often.url) == [0, 2, 2]
+    revision, harness = "GET /api/datasets/someone/chats/revision/main", "GET /api/agent-harnesses"
+    assert often.asked.count(revision) == 3
+    beside = [
+        [asked for asked in running.asked if asked not in (revision, harness)]
+        for running in (once, often)
+    ]
+    # The card stays on the disk.
+    assert len(beside[1]) <= len(beside[0]) < 12
+
+
+def test_a_file_is_asked_for_as_often_as_its_bytes_are_wanted(look):
+    """No byte of a Parquet file is fetched to be thrown away, and a file of lines comes in one answer."""
+    body = as_parquet(ROWS, row_group_size=7)
+    with Hub("someone/chats", {"train.parquet": body}) as hub:
+        look("sources", address=hub.url, splits={"train": "train"})
+        assert hub.sent["train.parquet"] < 2 * len(body)
+    with Hub("someone/chats", {"train.jsonl": LINES * 2000}) as hub:
+        look("sources", address=hub.url, splits={"train": "train"})
+        assert sum("train.jsonl" in asked for asked in hub.asked) == 1
+
+
+def test_a_connection_that_breaks_is_taken_up_where_it_broke(look):
+    """The rows are whole, or it is something to try again; never fewer of them."""
+    many = LINES * 1000
+    with Hub("someone/chats", {"train.jsonl": many}) as hub:
+        hub.breaking = 1
+        found = look("sources", address=hub.url, splits={"train": "train"})
+        assert len(contents(found["train"][1])) == len(ROWS) * 1000
+        hub.breaking = 1000
+        kind, said = look("sources", address=hub.url, splits={"train": "train"})
+    assert kind == "Unavailable"
+    assert "train.jsonl" in said
 
 
 def as_parquet(rows, **how):
@@ -190,7 +314,7 @@ def test_every_format_of_the_hub_gives_the_same_rows(look, form):
     files, rows = in_formats()[form]
     with Hub("someone/chats", files) as hub:
         found = look("sources", address=hub.url, splits={"train": "train"})
-    told = [json.loads(line) for line in found["train"][1].splitlines()]
+    told = contents(found["train"][1])
     if rows is None:
         assert [row["messages"] for row in told] == [row["messages"] for row in ROWS]
     else:
@@ -213,10 +337,116 @@ configs:
         splits = {"train": "train"}
         found = look("sources", address=hub.url, config="few", splits=splits)
         (problem,) = look("problems", address=hub.url, splits=splits)
-    assert found["train"][0] == f"hub:someone/chats@{COMMIT}/few/train"
-    assert [json.loads(line) for line in found["train"][1].splitlines()] == ROWS[:3]
+    assert found["train"][0] == [f"hub:someone/chats@{COMMIT}/few.jsonl"]
+    assert contents(found["train"][1]) == ROWS[:3]
     assert problem[0] == "dataset.config"
     assert "few" in problem[1]
+
+
+def test_the_first_rows_of_a_split_are_those_of_all_its_files_in_order(look):
+    """Which rows are the first takes the whole split: it is one source then, whose rows are numbered through."""
+    files = {f"train-{n}.jsonl": LINES for n in range(2)}
+    splits = {"train": "train"}
+    with Hub("someone/chats", files) as hub:
+        first = look("sources", address=hub.url, splits=splits, sampling="first", percent=5)
+        whole = look("sources", address=hub.url, splits=splits, sampling="first")
+    ((identity,), rows) = first["train"]
+    assert identity.startswith(f"hub:someone/chats@{COMMIT}/train#")
+    assert contents(rows) == ROWS * 2
+    assert [place for place, _, _ in rows] == [
+        f"hub:someone/chats@{COMMIT}/train line {number}" for number in range(1, 81)
+    ]
+    assert len(whole["train"][0]) == 2
+
+
+CARD = """---
+configs:
+- config_name: own
+  data_files: '%s'
+  %s
+---
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "bodies"),
+    [
+        (
+            "field: rows",
+            "%d.json",
+            [json.dumps({"rows": ROWS[:25]}), json.dumps({"rows": ROWS[25:]})],
+        ),
+        ("sep: ';'", "%d.csv", ["prompt;completion\nq0;a\nq1;a\n", "prompt;completion\nq2;a\n"]),
+        ("columns: [messages]", "%d.parquet", [as_parquet(ROWS[:25]), as_parquet(ROWS[25:])]),
+    ],
+)
+def test_what_a_card_says_of_reading_is_kept(look, option, name, bodies):
+    """Such files come as the library reads them, each a source all the same, and a row's number is its place there."""
+    card = (CARD % (name.replace("%d", "*"), option)).encode()
+    files = {
+        name % n: body if isinstance(body, bytes) else body.encode()
+        for n, body in enumerate(bodies)
+    }
+    with Hub("someone/chats", {"README.md": card, **files}) as hub:
+        found = look("sources", address=hub.url, config="own", splits={"train": "train"})
+    identities, rows = found["train"]
+    assert identities == [f"hub:someone/chats@{COMMIT}/own/train/{each}" for each in files]
+    wanted = [{"prompt": f"q{n}", "completion": "a"} for n in range(3)] if "csv" in name else ROWS
+    assert contents(rows) == wanted
+    place, _, _ = rows[-1]
+    assert int(place.rpartition(" ")[2]) == sum(row[0].startswith(identities[1]) for row in rows)
+
+
+def test_what_the_library_cannot_read_here_rejects_the_data(look):
+    """Rows about pictures want packages that are not there: the author is told, and no error of ours."""
+    rows = [{"file_name": f"{n}.png", **ROWS[n]} for n in range(2)]
+    files = {"0.png": b"", "1.png": b"", "metadata.jsonl": jsonl(*rows)}
+    with Hub("someone/chats", files) as hub:
+        kind, said = look("sources", address=hub.url, splits={"train": "train"})
+    assert kind == "DataRejected"
+    assert "'Pillow'" in said
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "{local}",
+        "{server}/datasets/someone/chats/resolve/main/train.jsonl",
+        "hf://datasets/someone/chats@main/train.jsonl",
+    ],
+)
+def test_a_card_that_names_files_elsewhere_is_refused(look, tmp_path, elsewhere):
+    """Neither this machine's files nor a server's are read because a dataset's author wants it."""
+    (tmp_path / "secrets.jsonl").write_bytes(LINES)
+    with Hub("someone/chats", {}) as hub:
+        path = elsewhere.format(local=tmp_path / "secrets.jsonl", server=hub.url)
+        hub.files = {"README.md": (CARD % (path, "description: x")).encode(), "train.jsonl": LINES}
+        ((place, said, _),) = look("problems", address=hub.url, splits={"train": "train"})
+        kind, _ = look("sources", address=hub.url, splits={"train": "train"})
+    assert place == "dataset.hub"
+    assert kind == "DataRejected"
+    assert "not its own" in said
+
+
+def test_a_gated_dataset_is_told_as_that(look):
+    """Everybody sees that it is there; its files are for those who were let in."""
+    with Hub("someone/chats", CHATS, token="hf_right", gated=True) as hub:
+        assert look("problems", address=hub.url, token="hf_right") == []
+        ((place, said, mend),) = look("problems", address=hub.url, token="hf_wrong")
+    assert place == "dataset.hub"
+    assert "is gated" in said
+    assert "DROPTUNE_HUB_TOKEN" in mend
+
+
+@pytest.mark.parametrize(("gated", "kind"), [(False, "private"), (True, "gated")])
+def test_what_only_the_token_reads_is_not_for_a_job(look, gated, kind):
+    """The job is given no secret; that is told before there is one. Whatever anybody may read, a job may, too."""
+    with Hub("someone/chats", CHATS, token="hf_right", gated=gated) as hub:
+        ((place, said, mend),) = look("in a job", address=hub.url, token="hf_right")
+    assert place == "dataset.hub"
+    assert said.endswith(f"no token for 'someone/chats', which is {kind}")
+    assert "dataset.files" in mend
+    assert look("in a job", token="hf_right") == look("in a job") == []
 
 
 def test_a_private_dataset_needs_the_token_of_the_settings(look):
@@ -224,7 +454,7 @@ def test_a_private_dataset_needs_the_token_of_the_settings(look):
     with Hub("someone/chats", CHATS, token="hf_right") as hub:
         assert look("problems", address=hub.url, token="hf_right") == []
         found = look("sources", address=hub.url, token="hf_right")
-        assert [json.loads(line) for line in found["train"][1].splitlines()] == ROWS
+        assert contents(found["train"][1]) == ROWS
         ((place, said, _),) = look("problems", address=hub.url, token="hf_wrong")
         assert place == "dataset.hub"
         assert "DROPTUNE_HUB_TOKEN" in said
@@ -260,7 +490,7 @@ def test_a_folder_of_that_name_is_not_taken_for_the_dataset(look, tmp_path):
     (tmp_path / "someone" / "chats").mkdir(parents=True)
     (tmp_path / "someone" / "chats" / "train.jsonl").write_bytes(b'{"messages": "other"}\n')
     found = look("sources")
-    assert [json.loads(line) for line in found["train"][1].splitlines()] == ROWS
+    assert contents(found["train"][1]) == ROWS
     ((_, said, _),) = look("problems", hub="../..")
     assert "'../..'" in said
 

@@ -33,6 +33,8 @@ class Kind(NamedTuple):
     packing: Packing | None = None
 
 
+_ENDINGS: Final = {**{known.value: known for known in Format}, ".ndjson": Format.JSONL}
+
 KNOWN: Final = (
     ", ".join(Format) + "; all but .parquet may be packed further as " + " or ".join(Packing)
 )
@@ -52,8 +54,8 @@ def kind_of(name: str) -> Kind | None:
     for known in Packing:
         if file.endswith(known):
             stem, packing = file.removesuffix(known), known
-    for known_format in Format:
-        if stem.endswith(known_format):
+    for ending, known_format in _ENDINGS.items():
+        if stem.endswith(ending):
             # Parquet packs its own pages, and is read from its end.
             return (
                 None if packing and known_format is Format.PARQUET else Kind(known_format, packing)

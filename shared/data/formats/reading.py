@@ -10,13 +10,14 @@ from shared.data.formats.endings import KNOWN, Format, kind_of
 from shared.data.formats.json_rows import json_rows
 from shared.data.formats.packing import unpacked
 from shared.data.formats.parquet import parquet_rows
-from shared.data.lines import lines_of
+from shared.data.joined import Joined
+from shared.data.lines import Parsed, lines_of
 from shared.data.ports import File
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from shared.data.lines import Lines, Parsed
+    from shared.data.lines import Lines
     from shared.data.ports import Source
 
 
@@ -30,7 +31,7 @@ def rows_of(
     """A source's rows as JSON bytes, numbered, in bounded memory.
 
     A row's number is what its author finds it by: the line of `.jsonl`, of `.csv` and of `.json` that is no
-    array; its place, counted from 1, in an array and in Parquet.
+    array; its place, counted from 1, in an array and in Parquet. Joined sources are numbered through.
 
     Args:
         source: A file of any format, or JSON lines.
@@ -41,6 +42,10 @@ def rows_of(
     Raises:
         shared.errors.DataRejected: The file is not what its name says.
     """
+    if isinstance(source, Joined):
+        return _numbered_through(
+            rows_of(part, limit=limit, count=count, columns=columns) for part in source.parts
+        )
     if not isinstance(source, File):
         return lines_of(_counted(source.blocks(), count), limit=limit)
     kind = kind_of(source.name)
@@ -69,6 +74,17 @@ def place_of(source: str, number: int) -> str:
     kind = kind_of(source)
     by_place = kind is not None and kind.format in (Format.JSON, Format.PARQUET)
     return f"{source} {'row' if by_place else 'line'} {number}"
+
+
+def _numbered_through(parts: Iterable[Iterator[Lines | Parsed]]) -> Iterator[Lines | Parsed]:
+    before = 0
+    for part in parts:
+        last = 0
+        for some in part:
+            held = some.rows if isinstance(some, Parsed) else some.lines
+            last = some.first + len(held) - 1
+            yield some._replace(first=before + some.first)
+        before += last
 
 
 def _counted(blocks: Iterable[bytes], count: Callable[[int], None]) -> Iterator[bytes]:

@@ -68,6 +68,9 @@ class Preparation(Protocol):
     def size(self, dataset: Dataset) -> int:
         """Bytes of all sources as they lie."""
 
+    def problems_in_job(self, dataset: Dataset) -> list[Problem]:
+        """What keeps a job from reading the sources, though a function may: it is given no secret."""
+
     def fingerprint(self, dataset: Dataset, max_seq_length: int | None) -> str:
         """Names the data that these sources, as they are now, and these options make."""
 

@@ -34,6 +34,7 @@ PACKED = pytest.mark.parametrize(
     [
         ("a/b.jsonl", Kind(Format.JSONL)),
         ("B.JSON", Kind(Format.JSON)),
+        ("b.ndjson.gz", Kind(Format.JSONL, Packing.GZIP)),
         ("x.csv.gz", Kind(Format.CSV, Packing.GZIP)),
         ("x.y.TSV.Zst", Kind(Format.TSV, Packing.ZSTD)),
         ("x.parquet", Kind(Format.PARQUET)),

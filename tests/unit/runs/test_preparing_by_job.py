@@ -73,6 +73,35 @@ def test_data_that_was_prepared_before_needs_no_job():
     assert len(sim.workspace.data_jobs) == 1
 
 
+def test_data_that_no_job_may_read_is_refused_before_one_is_made():
+    """With place, reason and mend, and the sizes that led there; what was prepared already is used all the same."""
+    sim = big()
+    sim.preparation.secret = [Problem("dataset.hub", "the job has no token", "Upload it")]
+    run = drop(sim)
+    play(sim)
+    assert sim.run(run).phase is Phase.REJECTED
+    (problem,) = sim.run(run).problems
+    assert (problem.place, problem.mend) == ("dataset.hub", "Upload it")
+    assert problem.reason == (
+        "1 TB of data are more than the 2 GB that a function prepares, and the job has no token"
+    )
+    assert not sim.workspace.data_jobs
+    assert sim.run(run).facts.data_job is None
+    sim.preparation.reports = lambda: {"f00d"}
+    other = drop(sim, GOOD | {"name": "second"}, path="second.json")
+    play(sim, minutes=120)
+    assert sim.run(other).phase is Phase.SERVING
+
+
+def test_little_data_that_no_job_may_read_is_prepared_in_the_function():
+    """Which has the token."""
+    sim = Simulation()
+    sim.preparation.secret = [Problem("dataset.hub", "the job has no token", "Upload it")]
+    run = drop(sim)
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
+
+
 def test_rows_that_a_job_found_unfit_reject_the_run():
     """With the problems that the report lists, as when a function finds them."""
     sim = big(data_fates=[(JobState.FAILED, False)])

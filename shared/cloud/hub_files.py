@@ -1,0 +1,227 @@
+"""Files of a hub dataset as sources of rows, each pinned to a commit.
+
+Most are of formats that `shared.data` reads itself: row by row, in bounded memory, as files of the storage account.
+What only the hub's own library can read comes as it streams it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from shared.cloud.failures import failing, plain, translation
+from shared.errors import DataRejected, Problem, Transient, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+BLOCK: Final = 1 << 20
+"""About as many bytes are given at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A hub dataset at one commit.
+
+    Attributes:
+        name: `OWNER/NAME`.
+        commit: What is read of it.
+        token: For private datasets; never shown.
+    """
+
+    name: str
+    commit: str
+    token: str = field(default="", repr=False)
+
+    @property
+    def source(self) -> str:
+        """How the names of its sources begin: `hub:OWNER/NAME@COMMIT`."""
+        return f"hub:{self.name}@{self.commit}"
+
+    @property
+    def address(self) -> str:
+        """Where the hub's libraries find its files: `hf://datasets/OWNER/NAME@COMMIT`."""
+        return f"hf://datasets/{self.name}@{self.commit}"
+
+
+class HubFile:
+    """`shared.data.ports.File`: one file of a hub dataset.
+
+    Args:
+        repository: Where it is.
+        path: There.
+        size: In bytes.
+    """
+
+    def __init__(self, repository: Repository, path: str, size: int) -> None:
+        self._repository = repository
+        self._path = path
+        self._size = size
+
+    @property
+    def name(self) -> str:
+        """`hub:OWNER/NAME@COMMIT/PATH`."""
+        return f"{self._repository.source}/{self._path}"
+
+    @property
+    def identity(self) -> str:
+        """The same: a commit's content never changes."""
+        return self.name
+
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self._size
+
+    def blocks(self) -> Iterator[bytes]:
+        """Its bytes in order, asked for once; a broken connection is taken up where it broke."""
+        left = self._size
+        with failing(f"reading {self.name}"):
+            with self._open(block_size=0) as stream:
+                while left and (block := stream.read(min(BLOCK, left))):
+                    left -= len(block)
+                    yield block
+            if left:
+                raise Unavailable(f"reading {self.name}: the connection ended early")
+
+    def span(self, start: int, length: int) -> bytes:
+        """So many bytes from `start` on."""
+        with failing(f"reading {self.name}"), self._open(cache_type="none") as file:
+            file.seek(start)
+            found: bytes = file.read(length)
+            return found
+
+    def _open(self, **how: object) -> Any:
+        address = f"{self._repository.address}/{self._path}"
+        return self._files.open(address, "rb", **how)
+
+    @functools.cached_property
+    def _files(self) -> Any:
+        from huggingface_hub import HfFileSystem
+
+        return HfFileSystem(token=self._repository.token or None)
+
+
+class HubStream:
+    """`shared.data.ports.Source`: the rows that the hub's library makes of one file of a split.
+
+    Args:
+        repository: Where it is.
+        config: The configuration, if one is named: it may say how files are read.
+        split: The hub's name of it.
+        path: The file.
+        size: In bytes.
+        place: The file's place among those of the split, from 0, and
+        files: how many these are.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        config: str | None,
+        split: str,
+        path: str,
+        size: int,
+        *,
+        place: int,
+        files: int,
+    ) -> None:
+        self._repository = repository
+        self._config = config
+        self._split = split
+        self._path = path
+        self._size = size
+        self._place = place
+        self._files = files
+
+    @property
+    def name(self) -> str:
+        """`hub:OWNER/NAME@COMMIT/SPLIT/PATH`, with the configuration before the split if one is named."""
+        return f"{split_name(self._repository, self._config, self._split)}/{self._path}"
+
+    @property
+    def identity(self) -> str:
+        """The same: a commit's content never changes."""
+        return self.name
+
+    def size(self) -> int:
+        """The file's length in bytes."""
+        return self._size
+
+    def blocks(self) -> Iterator[bytes]:
+        """Its rows as JSON lines, in blocks of about a mebibyte, as they stream in.
+
+        Raises:
+            DataRejected: The file cannot be read.
+        """
+        import pyarrow as pa
+        from datasets.exceptions import DatasetsError
+
+        doing = f"reading {self.name}"
+        with failing(doing):
+            try:
+                yield from _in_blocks(map(_line, self._rows()))
+            # ImportError: pictures and the like, for which the library wants more packages.
+            except (
+                DatasetsError,
+                pa.ArrowException,
+                ValueError,
+                RuntimeError,
+                ImportError,
+            ) as error:
+                ours = translation(error, doing)
+                if isinstance(ours, Transient):
+                    raise ours from error
+                raise DataRejected(
+                    [Problem(self.name, f"cannot be read: {plain(str(error))}")]
+                ) from error
+
+    def _rows(self) -> Iterable[Any]:
+        rows = builder_of(self._repository, self._config).as_streaming_dataset(self._split)
+        if rows.num_shards == self._files:
+            return rows.shard(self._files, self._place)  # type: ignore[no-any-return]
+        # A format that the library does not stream file by file: all of it belongs to the first.
+        return () if self._place else rows
+
+
+def split_name(repository: Repository, config: str | None, split: str) -> str:
+    """`hub:OWNER/NAME@COMMIT/SPLIT`, with the configuration before the split if one is named."""
+    named = f"{config}/" if config else ""
+    return f"{repository.source}/{named}{split}"
+
+
+def builder_of(repository: Repository, config: str | None) -> Any:
+    """What the hub's library knows of the dataset; asks the hub, and reads no rows."""
+    import datasets
+
+    return datasets.load_dataset_builder(
+        # Looked for on the hub alone, never in a folder of that name.
+        f"hf://datasets/{repository.name}",
+        config,
+        revision=repository.commit,
+        token=repository.token or None,
+    )
+
+
+def _line(row: Any) -> bytes:
+    """A row as JSON. Half a surrogate pair has no UTF-8; it goes as its escape, and is refused as that."""
+    try:
+        return msgspec.json.encode(row, enc_hook=str)
+    except UnicodeEncodeError:
+        return json.dumps(row, default=str).encode()
+
+
+def _in_blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines, each without its newline, in blocks of about a mebibyte."""
+    waiting = bytearray()
+    for line in lines:
+        waiting += line
+        waiting += b"\n"
+        if len(waiting) >= BLOCK:
+            yield bytes(waiting)
+            waiting.clear()
+    if waiting:
+        yield bytes(waiting)

@@ -1,0 +1,170 @@
+"""Which files each split of a hub dataset is made of, at one commit, by what its card says or by their names.
+
+The hub's own library finds that out. Nothing that a dataset's author wrote is ever run, and files that a card names
+elsewhere (on this machine, say, or on a server) are not read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from shared.cloud.failures import failing, plain, translation
+from shared.cloud.hub_files import builder_of
+from shared.data.formats.endings import Format, kind_of
+from shared.errors import DataRejected, Problem, Transient, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from shared.cloud.hub_files import Repository
+
+SECONDS: Final = 20
+"""How long the hub may take to tell what a dataset is."""
+
+_PLACED: Final = frozenset(
+    {"name", "version", "data_dir", "data_files", "description", "features"}
+)
+"""What a configuration says of any dataset; all else is how its files are to be read."""
+
+_DELIMITERS: Final = {Format.CSV: ",", Format.TSV: "\t"}
+
+
+@dataclass(frozen=True, slots=True)
+class SplitFile:
+    """A file of a split.
+
+    Attributes:
+        path: In the repository.
+        size: In bytes.
+        plain: Whether it is to be read as its name's ending says, as a file anywhere else.
+    """
+
+    path: str
+    size: int
+    plain: bool
+
+
+def listing(repository: Repository, config: str | None) -> Mapping[str, tuple[SplitFile, ...]]:
+    """The files of each split, by the hub's name of it, in their order; none of them is read.
+
+    Raises:
+        DataRejected: There is no such configuration, there are no such files, or they may not be read.
+        Unavailable: The hub cannot be reached, or does not tell a file's size.
+    """
+    builder = _builder(repository, config)
+    sizes = _sizes(repository)
+    found: dict[str, tuple[SplitFile, ...]] = {}
+    for split, addresses in builder.config.data_files.items():
+        # Each once, in the order of the card, or of the names.
+        paths = dict.fromkeys(_path(str(address), repository) for address in addresses)
+        found[str(split)] = tuple(
+            SplitFile(path, _size(path, sizes), _is_plain(builder, path)) for path in paths
+        )
+    return found
+
+
+def _path(address: str, repository: Repository) -> str:
+    """Where a file is in the repository."""
+    path = address.removeprefix(f"{repository.address}/")
+    if (
+        path == address
+    ):  # of another commit: the library lets no other dataset and no other place pass
+        raise DataRejected([_not_its_own(repository.name)])
+    return path
+
+
+def _not_its_own(name: str) -> Problem:
+    return Problem(
+        "dataset.hub",
+        f"the card of '{name}' names files that are not its own at this revision",
+        "Choose a dataset that holds its rows itself",
+    )
+
+
+def _sizes(repository: Repository) -> Mapping[str, int]:
+    """Bytes of each file in the repository."""
+    from huggingface_hub import HfApi
+
+    with failing(f"asking for the sizes of the hub dataset {repository.name}"):
+        info = HfApi(token=repository.token or None).dataset_info(
+            repository.name, revision=repository.commit, files_metadata=True, timeout=SECONDS
+        )
+    return {file.rfilename: file.size for file in info.siblings or () if file.size is not None}
+
+
+def _size(path: str, sizes: Mapping[str, int]) -> int:
+    if path not in sizes:
+        raise Unavailable(f"the hub does not tell the size of {path}")
+    return sizes[path]
+
+
+def _builder(repository: Repository, config: str | None) -> Any:
+    doing = f"looking at the hub dataset {repository.name}"
+    try:
+        with failing(doing):
+            try:
+                return builder_of(repository, config)
+            except (FileNotFoundError, RuntimeError, yaml.YAMLError) as error:
+                raise _told(error, repository.name, doing) from error
+    except ValueError as error:
+        problem = Problem("dataset.config", plain(str(error)))  # there is no such configuration
+        if "don't belong to" in str(error):
+            problem = _not_its_own(repository.name)
+        raise DataRejected([problem]) from error
+
+
+def _told(error: Exception, name: str, doing: str) -> Exception:
+    """What keeps the library from finding the dataset's files, as a problem of the manifest's where it is one."""
+    from datasets.exceptions import DatasetNotFoundError
+
+    ours = translation(error, doing)
+    if isinstance(ours, Transient):
+        return ours
+    what, mend = f"'{name}' has no files of rows", ""
+    match error:
+        case DatasetNotFoundError() if "is a gated dataset" in str(error):
+            what = f"'{name}' is gated, and the hub does not let Droptune in"
+            mend = "Ask for access on the dataset's page; DROPTUNE_HUB_TOKEN has to be of an account that has it"
+        case RuntimeError() if "scripts are no longer supported" in str(error):
+            what = f"'{name}' is a program that makes rows; only data is read"
+            mend = "Choose a copy in Parquet or JSON lines, or upload the rows as files"
+        case RuntimeError():
+            return ours or error
+        case yaml.YAMLError():
+            what = f"the card of '{name}' cannot be read: {plain(str(error))}"
+    return DataRejected([Problem("dataset.hub", what, mend)])
+
+
+def _is_plain(builder: Any, path: str) -> bool:
+    """Whether a file is of a format that `shared.data` reads, and its card wants nothing else than all of it."""
+    from datasets.packaged_modules.csv.csv import Csv
+    from datasets.packaged_modules.json.json import Json
+    from datasets.packaged_modules.parquet.parquet import Parquet
+
+    kind = kind_of(path)
+    if kind is None:
+        return False
+    options = set(_options(builder.config))
+    match kind.format:
+        case Format.PARQUET:
+            return isinstance(builder, Parquet) and not options
+        case Format.JSONL | Format.JSON:
+            return isinstance(builder, Json) and not options
+        case Format.CSV | Format.TSV:
+            asked = options - {"sep", "delimiter"}
+            return (
+                isinstance(builder, Csv)
+                and not asked
+                and builder.config.sep == _DELIMITERS[kind.format]
+            )
+
+
+def _options(config: Any) -> Iterator[str]:
+    """What a card says of how files are to be read, beyond what goes for all."""
+    for each in dataclasses.fields(config):
+        if each.name not in _PLACED and getattr(config, each.name) != each.default:
+            yield each.name
