@@ -38,7 +38,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
     command += ["--artifacts-destination", str(folder / "artifacts")]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     with running(command, folder / "log") as process:
-        until(lambda: answers(f"http://127.0.0.1:{port}/health"), within=90, process=process)
+        until(lambda: answers(f"http://127.0.0.1:{port}/health"), within=240, process=process)
         yield Mlflow(f"http://127.0.0.1:{port}")
 
 

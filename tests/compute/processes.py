@@ -57,7 +57,7 @@ def until(
 def answers(url: str) -> bool:
     try:
         return requests.get(url, timeout=2).status_code == 200
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):  # it may listen before it can answer
         return False
 
 
@@ -81,7 +81,7 @@ def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
                 try:
-                    process.wait(5)
+                    process.wait(30)
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -94,7 +94,7 @@ class Mlflow:
     uri: str
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        response = requests.post(f"{self.uri}/api/2.0/mlflow/{path}", json=body, timeout=10)
+        response = requests.post(f"{self.uri}/api/2.0/mlflow/{path}", json=body, timeout=60)
         response.raise_for_status()
         return response.json()
 
@@ -103,7 +103,7 @@ class Mlflow:
 
     def run(self, run_id: str) -> dict[str, Any]:
         response = requests.get(
-            f"{self.uri}/api/2.0/mlflow/runs/get", params={"run_id": run_id}, timeout=10
+            f"{self.uri}/api/2.0/mlflow/runs/get", params={"run_id": run_id}, timeout=60
         )
         data = response.json()["run"]["data"]
         return {
@@ -114,7 +114,7 @@ class Mlflow:
         response = requests.get(
             f"{self.uri}/api/2.0/mlflow/metrics/get-history",
             params={"run_id": run_id, "metric_key": name},
-            timeout=10,
+            timeout=60,
         )
         return [(int(m.get("step", 0)), m["value"]) for m in response.json().get("metrics", [])]
 
@@ -158,7 +158,7 @@ class JobFolder:
     def run(self) -> int:
         with self.log.open("a") as log:
             return subprocess.run(
-                self.command, cwd=ROOT, stdout=log, stderr=log, timeout=280, check=False
+                self.command, cwd=ROOT, stdout=log, stderr=log, timeout=580, check=False
             ).returncode
 
     def start(self) -> Any:
@@ -176,7 +176,7 @@ class Scoring:
     process: subprocess.Popen[str]
 
     def post(self, path: str, body: Any) -> requests.Response:
-        return requests.post(f"{self.url}{path}", json=body, timeout=30)
+        return requests.post(f"{self.url}{path}", json=body, timeout=120)
 
     def score(self, messages: Any, **parameters: Any) -> requests.Response:
         data = {"input_string": messages, "parameters": parameters}
@@ -190,5 +190,5 @@ def serving(model: Path, shape: str, log: Path) -> Iterator[Scoring]:
     command += ["--port", str(port), "--shape", shape, "--name", "velora"]
     with running(command, log) as process:
         url = f"http://127.0.0.1:{port}"
-        until(lambda: answers(f"{url}/"), within=120, process=process)
+        until(lambda: answers(f"{url}/"), within=240, process=process)
         yield Scoring(url, process)

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,7 +70,7 @@ print(model.predict({{"messages": {question[:1]!r}}})[0]["choices"][0]["message"
 print(type(mlflow.transformers.load_model({str(trained.mlflow_model)!r}, return_type="components")["model"]))
 """
     done = subprocess.run(
-        [TRAIN_PYTHON, "-c", script], capture_output=True, text=True, timeout=120, check=True
+        [TRAIN_PYTHON, "-c", script], capture_output=True, text=True, timeout=240, check=True
     )
     answer, loaded = done.stdout.strip().splitlines()
     assert answer.strip() == question[1]["content"]
@@ -90,7 +89,7 @@ def test_a_killed_job_resumes_to_the_same_result_and_logs_nothing_twice(
     job = new_job(**SHORT_FINETUNE)
     with job.start() as process:
         saved = job.pytorch_model / "checkpoint-24/complete"
-        until(saved.exists, within=120, process=process)
+        until(saved.exists, within=240, process=process)
         os.kill(process.pid, signal.SIGKILL)
     torn = job.pytorch_model / "checkpoint-99"
     torn.mkdir()
@@ -106,16 +105,15 @@ def test_a_killed_job_resumes_to_the_same_result_and_logs_nothing_twice(
     assert job.steps == trained.steps
 
 
-def test_cancel_stops_within_two_seconds_and_leaves_no_result(
+def test_cancel_stops_the_process_itself_and_leaves_no_result(
     new_job: Callable[..., JobFolder],
 ) -> None:
+    """The signal's own status: nothing was caught, finished or waited for."""
     job = new_job(**SHORT_FINETUNE)
     with job.start() as process:
-        until(lambda: job.says("step 4/60"), within=120, process=process)
-        begun = time.monotonic()
+        until(lambda: job.says("step 4/60"), within=240, process=process)
         process.terminate()
-        process.wait(5)
-        assert time.monotonic() - begun < 2
+        assert process.wait(60) == -signal.SIGTERM
     assert not (job.folder / "result.json").exists()
 
 
@@ -134,11 +132,11 @@ def test_metrics_survive_an_outage_of_the_server(
             evaluation_strategy="disable",
         )
         with job.start() as process:
-            until(lambda: job.says("step 2/24"), within=120, process=process)
+            until(lambda: job.says("step 2/24"), within=240, process=process)
             outage.begin()
-            until(lambda: job.says("metrics wait"), within=30, process=process)
+            until(lambda: job.says("metrics wait"), within=240, process=process)
             outage.end()
-            assert process.wait(60) == 0, job.log.read_text()
+            assert process.wait(240) == 0, job.log.read_text()
     steps = [step for step, _ in mlflow_server.metric(job.run_id, "loss")]
     assert steps == list(range(1, 25))
     assert job.says("all waiting metrics are sent")

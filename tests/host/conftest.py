@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from local.azurite import Azurite
 
 NEVER = "0 0 0 29 2 *"
+NIGHTLY = f"0 0 {(datetime.now(UTC).hour + 12) % 24} * * *"
+"""Once a day, and not while the tests run."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Account:
             "ORDERS": self.orders,
             "INBOX": self.inbox,
             "OFTEN": NEVER,
+            "NIGHTLY": NIGHTLY,
             "AzureFunctionsWebHost__hostid": f"host-{self.mark}",
         }
 
@@ -93,6 +97,7 @@ OFFLINE = {
     "ORDERS": "orders",
     "INBOX": "inbox",
     "OFTEN": NEVER,
+    "NIGHTLY": NIGHTLY,
     # Without storage: what needs it is off.
     "AzureWebJobs.take_order.Disabled": "true",
     "AzureWebJobs.file_arrived.Disabled": "true",

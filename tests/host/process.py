@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = Path(__file__).parent / "apps" / "sample"
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def eventually(look: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
@@ -140,7 +140,7 @@ class HostProcess:
             self.url + path, data=body, headers=dict(headers or {}), method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
                 return _reply(response)
         except urllib.error.HTTPError as error:
             with error:
@@ -174,6 +174,10 @@ class HostProcess:
             return found if len(found) >= count else []
 
         return eventually(look, f"{count} times '{name}' (host's output: {self.output[-2000:]})")
+
+    def let_go(self, gate: str) -> None:
+        """Let those go on that the sample app holds at a gate."""
+        Path(f"{self.seen_file}.{gate}").touch()
 
     def says(self, text: str) -> str:
         """Wait for a line on the console."""

@@ -12,6 +12,7 @@ from local.host.functions import Function, Retry, TimerTrigger
 from local.host.ncrontab import Schedule
 from local.host.runtime import Result
 from local.host.timers import Status, TimerListener, at_start
+from tests.host.conftest import NIGHTLY
 from tests.host.process import eventually
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def test_a_run_missed_while_no_host_ran_is_caught_up_at_start(
     host.end()
 
     yesterday = datetime.now(UTC) - timedelta(days=1)
-    due = Schedule.parse("0 0 3 * * *").following(yesterday)
+    due = Schedule.parse(NIGHTLY).following(yesterday)
     assert due is not None
     blob.upload_blob(json.dumps(Status(None, due, yesterday).to_json()), overwrite=True)
     host = start()

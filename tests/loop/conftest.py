@@ -86,7 +86,7 @@ class KillableStack:
             return "".join([said[-1] if said else "", *(tail(log) for log in logs)])
 
         said: list[str] = []
-        eventually(up, "the stack answers", 120, told)
+        eventually(up, "the stack answers", 300, told)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -106,7 +106,7 @@ class KillableStack:
             try:
                 if "local.host" in process.cmdline():
                     process.kill()
-                    process.wait(10)
+                    process.wait(60)
             except psutil.NoSuchProcess:
                 continue
 
@@ -118,12 +118,16 @@ class KillableStack:
             except psutil.NoSuchProcess:
                 continue
         assert self.process is not None
-        self.process.wait(10)
+        self.process.wait(60)
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(30)
+            try:
+                self.process.wait(120)
+            except subprocess.TimeoutExpired:
+                self.kill()  # rather than beside the tests that follow
+                raise
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.request
@@ -64,7 +65,7 @@ class Droptune:
             method=method,
             headers={"x-functions-key": host_key(self.state)},
         )
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=120) as response:
             return json.load(response)
 
     def runs(self, manifest: str) -> list[dict[str, Any]]:
@@ -75,10 +76,10 @@ class Droptune:
         try:
             found = self.runs(manifest)
             return self.api(f"runs/{found[0]['id']}") if found else None
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return None
 
-    def wait(self, manifest: str, *phases: str, seconds: float = 240) -> dict[str, Any]:
+    def wait(self, manifest: str, *phases: str, seconds: float = 480) -> dict[str, Any]:
         """The manifest's run, once it is in one of `phases`."""
         run: dict[str, Any] | None = None
 
@@ -105,7 +106,7 @@ class Droptune:
 def eventually(
     condition: Callable[[], bool],
     what: str,
-    seconds: float = 120,
+    seconds: float = 240,
     told: Callable[[], str] = lambda: "",
 ) -> None:
     """Ask until it is so; the condition is somebody else's doing, in another process."""

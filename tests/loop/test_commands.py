@@ -14,7 +14,7 @@ import pytest
 from local.stack import Stack
 from tests.loop.droptune import SMALL, Droptune
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ import pytest
 from tests.loop.conftest import KillableStack
 from tests.loop.kills import check_it_answers, check_nothing_is_twice, kill_in_each_phase
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 
 def test_the_host_may_be_killed_in_every_phase(killable: KillableStack, sdk):

@@ -9,7 +9,7 @@ import pytest
 from tests.loop.droptune import Droptune
 from tests.memory import conversation
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 
 def rows(start: int, count: int = 500) -> bytes:
@@ -30,7 +30,8 @@ def test_a_run_whose_data_is_too_much_for_a_function_goes_on_from_a_job(droptune
         "large.json",
         {"name": "large", "dataset": {"files": paths}, "finetune": {"max_steps": 1}},
     )
-    run = droptune.wait("large.json", "training", "trained", "approved", "registered")
+    prepared = ("training", "trained", "approved", "registered", "deploying", "serving")
+    run = droptune.wait("large.json", *prepared)
     facts = run["facts"]
     assert facts["data_job"] == f"{run['id']}-d1"
     assert sum(facts["rows"].values()) == 1500

@@ -10,7 +10,7 @@ import pytest
 
 from tests.loop.droptune import SMALL, Droptune, eventually
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 PHASES = [
     "received",
@@ -35,13 +35,13 @@ def ask(droptune: Droptune, model: str, **options) -> str:
 def test_a_manifest_becomes_an_answer_sleeps_and_wakes(droptune: Droptune):
     """The whole story: served, asleep when idle, 503 with Retry-After, awake again, answered."""
     droptune.drop("story.json", {**SMALL, "name": "story", "idle": {"after": "5s"}})
-    run = droptune.wait("story.json", "serving")
-    assert [entry["to"] for entry in run["timeline"]] == PHASES
+    run = droptune.wait("story.json", "serving", "asleep")  # five seconds are short
+    assert [entry["to"] for entry in run["timeline"]][:8] == PHASES
     assert all(entry["why"] and entry["at"] for entry in run["timeline"])
     assert run["facts"]["rows"]["train"] == 180
     assert run["facts"]["metrics"]["eval_loss"] > 0
     assert all(answer["answer"] for answer in run["facts"]["answers"])
-    assert ask(droptune, "story")
+    assert ask(droptune, "story", max_retries=30)
     asleep = droptune.wait("story.json", "asleep")
     assert asleep["facts"]["job"] == run["facts"]["job"]
     with pytest.raises(openai.APIStatusError) as refused:
@@ -132,7 +132,7 @@ def test_each_bad_manifest_is_rejected_with_all_its_problems(droptune: Droptune)
     for path, (manifest, _) in BAD.items():
         droptune.drop(path, manifest)
     for path, (_, places) in BAD.items():
-        run = droptune.wait(path, "rejected", seconds=60)
+        run = droptune.wait(path, "rejected")
         told = {problem["place"] for problem in run["problems"]}
         assert told
         if places is not None:

@@ -43,7 +43,7 @@ class Grid:
 
     async def until(self, condition: Callable[[dict[str, Any]], bool], **which: Any) -> None:
         """Wait until a subscription's description meets `condition`."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not condition(found := await self.subscription(**which)):
             assert time.monotonic() < deadline, found
             await asyncio.sleep(0.02)

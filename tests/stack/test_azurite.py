@@ -12,8 +12,13 @@ from azure.storage.queue import QueueClient
 from local.azurite import Azurite
 from local.azurite.installation import HERE
 from local.azurite.server import DURABLE
-from local.ports import free_port
+from local.ports import free_port, free_ports
 from local.processes import StartFailed
+
+
+def two_ports() -> tuple[int, ...]:
+    """Two that differ, and stay free from one start to the next."""
+    return tuple(free_ports(["blob", "queue"]).values())
 
 
 def test_unmodified_blob_client_reads_what_it_wrote(azurite):
@@ -36,7 +41,7 @@ def test_unmodified_queue_client_receives_what_it_sent(azurite):
 
 def test_what_was_stored_is_there_after_a_restart(tmp_path, azurite):
     """A second start on the same folder finds the blobs of the first."""
-    own = Azurite(tmp_path, azurite.certificates, free_port(), free_port())
+    own = Azurite(tmp_path, azurite.certificates, *two_ports())
     for overwrite in (True, False):
         with own, BlobServiceClient.from_connection_string(own.connection_string) as service:
             container = service.get_container_client("kept")
@@ -48,7 +53,7 @@ def test_what_was_stored_is_there_after_a_restart(tmp_path, azurite):
 
 def test_it_is_gone_after_stop(tmp_path, azurite):
     """Nothing answers once it has stopped."""
-    own = Azurite(tmp_path, azurite.certificates, free_port(), free_port())
+    own = Azurite(tmp_path, azurite.certificates, *two_ports())
     with own:
         assert own.is_ready()
     assert not own.is_ready()
@@ -69,7 +74,7 @@ def test_a_failed_start_says_why(tmp_path, azurite):
 
 def test_what_was_acknowledged_survives_a_kill(tmp_path, azurite):
     """Every blob and message whose write was answered is there after SIGKILL."""
-    own = Azurite(tmp_path, azurite.certificates, free_port(), free_port())
+    own = Azurite(tmp_path, azurite.certificates, *two_ports())
     own.start()
     with (
         ContainerClient.from_connection_string(own.connection_string, "kept") as container,
@@ -124,6 +129,6 @@ def test_a_database_that_is_being_loaded_keeps_no_answer_back(azurite):
         cwd=HERE,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert done.stdout.split("\n")[:2] == ["answered, saved 0", "saved 1"], done.stderr

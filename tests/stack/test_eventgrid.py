@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import aiohttp
@@ -221,8 +222,7 @@ async def test_reordered_events_all_arrive_in_another_order(tmp_path, hook):
     names = [f"{number}" for number in range(20)]
     async with running(tmp_path, configuration(hook.url)) as grid:
         await grid.set_faults(reorder=True, seed=3)
-        for name in names:
-            await grid.publish(name)
+        await grid.publish(*names)
         await hook.until(lambda: len(hook.received) == 20)
     assert sorted(hook.ids) == sorted(names)
     assert hook.ids != names
@@ -232,11 +232,10 @@ async def test_delayed_events_are_late(tmp_path, hook):
     """`delay` holds each event back by that many seconds."""
     async with running(tmp_path, configuration(hook.url)) as grid:
         await grid.set_faults(delay=0.4)
-        clock = asyncio.get_running_loop().time
-        begun = clock()
+        begun = time.time()  # the clock that a delivery's time is kept in
         await grid.publish("a")
         await hook.until(lambda: hook.ids == ["a"])
-        assert clock() - begun >= 0.4
+        assert time.time() - begun >= 0.4
 
 
 async def test_faults_survive_a_restart_and_bad_ones_are_refused(tmp_path, hook):
@@ -288,7 +287,7 @@ async def test_a_killed_server_delivers_what_it_had_taken(tmp_path):
         async with webhook(hook_port) as hook:
             await hook.until(lambda: sorted(hook.ids) == sorted(names))
         second.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(60):
             assert await second.wait() == 0
 
 
@@ -299,7 +298,7 @@ async def _start(session, url, port, state):
         cwd=Path(__file__).parents[2], env=os.environ,
         stdout=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 async with session.get(f"{url}/healthz") as answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -134,7 +135,7 @@ def test_an_interrupted_stack_leaves_no_process_behind(folder):
     """Ctrl-C ends `up` with code 0, and every process it started."""
     with _up(folder) as process:
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     assert not supervision.marked(str(folder))
 
 
@@ -149,8 +150,9 @@ def test_a_killed_stack_starts_again_where_it_was(folder, monkeypatch):
         doomed = supervision.marked(str(folder))
         process.kill()
         for one in doomed:
-            one.kill()
-    psutil.wait_procs(doomed, timeout=10)
+            with contextlib.suppress(psutil.NoSuchProcess):  # tied to the one that was killed
+                one.kill()
+    psutil.wait_procs(doomed, timeout=60)
     told = []
     with stack(folder, tell=told.append) as running:
         assert running.environment == before

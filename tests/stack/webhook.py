@@ -39,7 +39,7 @@ class Webhook:
             self._changed.notify_all()
             return web.Response(status=self.answer(len(self.received)))
 
-    async def until(self, condition: Callable[[], bool], *, seconds: float = 20) -> None:
+    async def until(self, condition: Callable[[], bool], *, seconds: float = 60) -> None:
         """Wait until `condition` holds; it is looked at after each request."""
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(condition)

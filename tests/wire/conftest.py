@@ -104,7 +104,7 @@ def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             lambda: answers(f"http://127.0.0.1:{port}/health") == 200,
             name="MLflow",
             log=folder / "log.txt",
-            timeout=120,
+            timeout=240,
         )
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -194,16 +194,16 @@ def ask(control_plane: ControlPlane) -> Callable[..., dict]:
 
 
 @pytest.fixture
-def connection(azurite: Azurite) -> Iterator[StorageConnection]:
+def connection(azurite: Azurite) -> StorageConnection:
     """Real storage with every container there and empty."""
     connection = StorageConnection(azurite.connection_string)
     storage.make_ready(connection)
-    yield connection
-    for name in storage.CONTAINERS:
+    for name in storage.CONTAINERS:  # whoever used them before, other folders' tests included
         container = connection.container(name)
         for blob in container.list_blobs():
             container.get_blob_client(blob.name).delete_blob()
     connection.queue().clear_messages()
+    return connection
 
 
 @contextlib.contextmanager
@@ -240,17 +240,19 @@ def own_plane(
     tmp_path_factory: pytest.TempPathFactory, plane_settings: Callable[..., Settings]
 ) -> Iterator[ControlPlane]:
     """A control plane of the module's own, whose clock and quota it may change."""
-    settings = plane_settings(tmp_path_factory.mktemp("own-plane"))
-    with ControlPlane(settings) as plane, pointed_at(plane):
+    with ControlPlane(plane_settings(tmp_path_factory.mktemp("own-plane"))) as plane:
         yield plane
 
 
 @pytest.fixture
 def droptune(own_plane: ControlPlane, connection: StorageConnection) -> Iterator[Droptune]:
-    """Whole runs on the module's own control plane; what was injected is taken back."""
+    """Whole runs on the module's own control plane; what was injected is taken back.
+
+    The environment is pointed at it for as long: a test before or after may use the session's.
+    """
     from whole_runs import FAMILY, droptune
 
-    with droptune(own_plane, connection) as running:
+    with pointed_at(own_plane), droptune(own_plane, connection) as running:
         try:
             yield running
         finally:

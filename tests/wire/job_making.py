@@ -75,7 +75,7 @@ def a_command(command_line: str, code: Path | None = None, **more: object) -> An
     return job
 
 
-def wait_for(client: MLClient, name: str, *wanted: str, seconds: float = 60) -> str:
+def wait_for(client: MLClient, name: str, *wanted: str, seconds: float = 180) -> str:
     """The job's status, once it is one of `wanted` (or terminal, with nothing given)."""
     deadline = time.monotonic() + seconds
     while (status := client.jobs.get(name).status) not in (wanted or TERMINAL):

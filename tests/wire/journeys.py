@@ -129,7 +129,7 @@ class Journey:
         return run.id
 
     def play(
-        self, run: str, until: Callable[[Run], bool], within: float = 60, step: int = 30
+        self, run: str, until: Callable[[Run], bool], within: float = 180, step: int = 30
     ) -> Run:
         """Deliver looks, letting the run's clock pass by `step` seconds each time, until `until`."""
         deadline = time.monotonic() + within

@@ -112,7 +112,7 @@ def look(hub, tmp_path):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=280,
             check=False,
         )
         assert found.returncode == 0, found.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from typing import TYPE_CHECKING
 
 import psutil
@@ -10,6 +11,7 @@ import pytest
 import requests
 from azure.core.exceptions import HttpResponseError
 
+from tests.ended import has_ended
 from tests.wire.job_making import a_command, wait_for
 
 if TYPE_CHECKING:
@@ -105,8 +107,7 @@ def processes_with(mark: str) -> list[psutil.Process]:
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if any(mark in each for each in process.info["cmdline"] or [])
-        and process.status() != psutil.STATUS_ZOMBIE
+        if any(mark in each for each in process.info["cmdline"] or []) and not has_ended(process)
     ]
 
 
@@ -157,17 +158,18 @@ def test_a_runner_that_dies_takes_its_nodes_along_and_is_started_again(
     ml_client, control_plane, tmp_path
 ):
     """The command runs anew, from its beginning; nothing of the first start is left."""
+    long = f"302.{uuid.uuid4().int % 10**9:09}"  # no other test run of this machine sleeps so long
     job = a_command(
-        f"echo up >> {tmp_path}/starts; test $(wc -l < {tmp_path}/starts) = 2 || sleep 302"
+        f"echo up >> {tmp_path}/starts; test $(wc -l < {tmp_path}/starts) = 2 || sleep {long}"
     )
     ml_client.jobs.create_or_update(job)
     # Not the shell: while it counts the lines, it is two processes of one command line.
-    wait_until(lambda: sleeping("302"))
-    (node,) = sleeping("302")
+    wait_until(lambda: sleeping(long))
+    (node,) = sleeping(long)
     (runner,) = processes_with(str(control_plane.plane.settings.state / "jobs" / job.name))
     runner.kill()
     assert wait_for(ml_client, job.name) == "Completed"
-    wait_until(lambda: not node.is_running() or node.status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: has_ended(node))
     assert (tmp_path / "starts").read_text() == "up\nup\n"
 
 

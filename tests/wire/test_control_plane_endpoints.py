@@ -57,7 +57,7 @@ def quota(control_plane):
     )
 
 
-def gone(pid: int, within: float = 5.0) -> bool:
+def gone(pid: int, within: float = 60.0) -> bool:
     try:
         psutil.Process(pid).wait(within)
     except psutil.NoSuchProcess:
@@ -67,7 +67,7 @@ def gone(pid: int, within: float = 5.0) -> bool:
     return True
 
 
-def eventually(holds, within: float = 15.0):
+def eventually(holds, within: float = 60.0):
     """The first true answer of `holds`; for what only the passing of time on a real process shows."""
     deadline = time.monotonic() + within
     while not (found := holds()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,7 +16,8 @@ import pytest
 
 from local.azureml.plane import REPOSITORY, Topic
 from local.azureml.server import ControlPlane
-from local.ports import free_port
+from local.ports import free_ports
+from tests.ended import has_ended
 from tests.wire.conftest import make_client, pointed_at
 from tests.wire.job_making import data_file, fine_tune, held, wait_for
 from tests.wire.test_control_plane_commands import a_command
@@ -45,7 +47,7 @@ with ControlPlane(settings):
 def doomed(plane_settings, tmp_path):
     """Start a control plane as a process that can be killed; whatever is left ends with the test."""
     settings = plane_settings(tmp_path / "state")
-    ports = (free_port(), free_port())
+    ports = tuple(free_ports(["https", "identity"]).values())
     given = {
         "state": str(settings.state),
         "certificates": [
@@ -75,7 +77,8 @@ def doomed(plane_settings, tmp_path):
     child.wait()
     child.stdout.close()
     for process in trainers(settings.state):
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def trainers(state: Path) -> list[psutil.Process]:
@@ -84,7 +87,7 @@ def trainers(state: Path) -> list[psutil.Process]:
         process
         for process in psutil.process_iter(["cmdline"])
         if any(str(state / "jobs") in each for each in process.info["cmdline"] or [])
-        and process.status() != psutil.STATUS_ZOMBIE
+        and not has_ended(process)
     ]
 
 
@@ -106,7 +109,6 @@ def environment_of(settings, ports, header):
 
 def header_of(settings) -> str:
     """The identity header that the state folder holds."""
-    import contextlib
     import sqlite3
 
     path = settings.state / "control-plane.sqlite"
@@ -150,7 +152,7 @@ def test_a_killed_control_plane_starts_again_what_died_with_it(doomed, tmp_path,
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
         trainer.kill()
-        wait_until(lambda: not trainer.is_running() or trainer.status() == psutil.STATUS_ZOMBIE)
+        wait_until(lambda: has_ended(trainer))
         release.touch()
         with ControlPlane(settings, port=ports[0], identity_port=ports[1]):
             assert wait_for(client, job.name) == "Completed"
@@ -177,7 +179,7 @@ def test_a_killed_control_plane_adopts_a_command_and_learns_how_it_ended(
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     (tmp_path / "go").touch()
-    wait_until(lambda: not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: has_ended(runner))
     with ControlPlane(settings, port=ports[0], identity_port=ports[1]):
         assert wait_for(client, job.name) == "Failed"  # node 1 ended with status 1
 

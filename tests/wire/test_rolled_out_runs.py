@@ -9,6 +9,7 @@ import requests
 from online import Arm as Plain
 from whole_runs import PROMPTS, Droptune
 
+from shared.runs.canary import ENOUGH
 from shared.runs.phases import Phase
 from shared.runs.record import Run
 
@@ -102,22 +103,27 @@ def baking(droptune: Droptune, name: str) -> tuple[Run, Run]:
     return old, found
 
 
-def ask(droptune: Droptune, run: Run, times: int) -> list[int]:
-    """Ask the endpoint by its traffic; gives the statuses."""
+def ask(droptune: Droptune, run: Run, least: int) -> list[int]:
+    """Ask the endpoint by its traffic until the run's deployment has answered so often; gives all statuses.
+
+    Each request's deployment is drawn: of a fixed number, too few may fall to one with a small share.
+    """
     key = droptune.workspace.key(run.facts.endpoint or "")
     uri = droptune.workspace.endpoint(run.facts.endpoint or "").scoring_uri
     headers = {"Authorization": f"Bearer {key}"}
+    statuses, own = [], 0
     with requests.Session() as session:
-        return [
-            session.post(uri, json={}, headers=headers, timeout=10).status_code
-            for _ in range(times)
-        ]
+        while own < least:
+            answer = session.post(uri, json={}, headers=headers, timeout=30)
+            statuses.append(answer.status_code)
+            own += answer.headers["azureml-model-deployment"] == run.facts.deployment
+    return statuses
 
 
 def test_a_good_canary_gets_all_after_its_time(droptune: Droptune) -> None:
     """Measured by Azure Monitor's counts, on the clock that the record's due time is kept in."""
     old, new = baking(droptune, "canary")
-    assert set(ask(droptune, new, 100)) == {200}
+    assert set(ask(droptune, new, ENOUGH)) == {200}
     for _ in range(10):
         droptune.deliver()
     assert droptune.run(new.id).phase is Phase.DEPLOYING
@@ -137,7 +143,7 @@ def test_a_canary_whose_requests_fail_is_taken_back_by_itself(droptune: Droptune
     old, new = baking(droptune, "ill-canary")
     failure = {"deployment": f"/{new.facts.deployment}$", "status": 424}
     droptune.control("POST", "scoring-failures", failure)
-    ask(droptune, new, 60)
+    ask(droptune, new, ENOUGH)
     found = droptune.play(new.id)
     assert (found.phase, droptune.run(old.id).phase) == (Phase.FAILED, Phase.SERVING)
     assert "the canary is taken back at 20 % of the traffic" in found.why
@@ -156,7 +162,7 @@ def test_a_canary_that_is_slow_is_taken_back_by_itself(droptune: Droptune) -> No
         "delay": 0.5,
     }
     droptune.control("POST", "scoring-failures", failure)
-    ask(droptune, new, 120)
+    ask(droptune, new, ENOUGH)
     found = droptune.play(new.id)
     assert found.phase is Phase.FAILED, found.why
     assert "it is more than 2 times as slow" in found.facts.shares[-1].verdict
@@ -166,7 +172,7 @@ def test_a_canary_that_is_slow_is_taken_back_by_itself(droptune: Droptune) -> No
 def test_metrics_that_cannot_be_read_hold_a_canary_up(droptune: Droptune) -> None:
     """Not measured is not good: it waits, and goes on when there are numbers again."""
     old, new = baking(droptune, "blind-canary")
-    ask(droptune, new, 60)
+    ask(droptune, new, ENOUGH)
     droptune.advance(minutes=11)
     droptune.control(
         "POST", "faults", {"method": "POST", "path": "getBatch", "status": 503, "times": 4}

@@ -141,12 +141,12 @@ class Droptune:
         for look in self.looks.due(self.now()):
             reconciler.look(self.world, look)
 
-    def play(self, run: str, *phases: Phase, within: float = 90.0) -> Run:
+    def play(self, run: str, *phases: Phase, within: float = 240.0) -> Run:
         """Deliver messages until the run rests, ends or is in one of `phases`."""
         wanted = phases or (FINAL | RESTING)
         return self.until(lambda: self.run(run), lambda found: found.phase in wanted, within)
 
-    def until(self, look: Callable[[], Any], wanted: Callable[[Any], bool], within=90.0) -> Any:
+    def until(self, look: Callable[[], Any], wanted: Callable[[Any], bool], within=240.0) -> Any:
         """Deliver messages until `look` gives what is wanted."""
         deadline = time.monotonic() + within
         while not wanted(found := look()):
@@ -155,7 +155,7 @@ class Droptune:
             time.sleep(0.02)
         return found
 
-    def settle(self, *runs: str, within: float = 60.0) -> None:
+    def settle(self, *runs: str, within: float = 240.0) -> None:
         """Deliver messages until these runs rest or have ended, want nothing more, and nothing is due."""
 
         def left() -> list[str]:

@@ -7,9 +7,8 @@ small buffer for each column.
 from __future__ import annotations
 
 import io
-import time
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -84,11 +83,9 @@ def parquet_rows(
         ) as parquet:
             _check_columns(parquet.schema_arrow.names, file.name)
             first = 1
-            for batch in _one_ahead(_batches(parquet, at_once, wanted)):
+            for batch in _ahead(_batches(parquet, at_once, wanted)):
                 for some in written_out(batch):
-                    for chunk in rows_of_batch(some, first=first, limit=limit):
-                        yield chunk
-                        time.sleep(0)  # lets the thread that is one ahead have the interpreter
+                    yield from rows_of_batch(some, first=first, limit=limit)
                     first += len(some)
     except (PageTooLarge, DictionaryTooLarge) as error:
         mend = "Write it anew with pages of about 1 MB, or as JSON lines"
@@ -119,12 +116,16 @@ def _batches(parquet: Any, rows: int, columns: Collection[str]) -> Iterator[Any]
         )
 
 
-def _one_ahead(batches: Iterator[Any]) -> Iterator[Any]:
-    """The same, the next one read and decoded in a thread of its own while this one's rows are judged."""
+def _ahead(batches: Iterator[Any]) -> Iterator[Any]:
+    """The same, the next ones read and decoded in a thread of its own while the rows of this one are judged.
+
+    Two are asked for, lest the thread have to wait for the interpreter between them: it is free of it while Arrow
+    decodes, but not to begin.
+    """
     with ThreadPoolExecutor(1, thread_name_prefix="parquet") as thread:
-        coming = thread.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = thread.submit(next, batches, None)
+        coming = deque(thread.submit(next, batches, None) for _ in range(2))
+        while (batch := coming.popleft().result()) is not None:
+            coming.append(thread.submit(next, batches, None))
             yield batch
 
 

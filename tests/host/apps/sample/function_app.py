@@ -23,6 +23,12 @@ def saw(**what):
         stream.write(json.dumps(what, default=str) + "\n")
 
 
+def wait_at(gate):
+    """Until a file of that name lies beside SEEN: a test lets it go."""
+    while not os.path.exists(f"{os.environ['SEEN']}.{gate}"):  # noqa: PTH110
+        time.sleep(0.02)
+
+
 def as_json(value, status=200):
     return func.HttpResponse(json.dumps(value), status_code=status, mimetype="application/json")
 
@@ -97,6 +103,13 @@ def blocking(req: func.HttpRequest) -> str:
     return "awake"
 
 
+@app.route(route="held/{gate}")
+def held(req: func.HttpRequest) -> str:
+    saw(held=req.route_params["gate"])
+    wait_at(req.route_params["gate"])
+    return "let go"
+
+
 @app.route(route="hog/{seconds}")
 async def hog(req: func.HttpRequest) -> str:
     time.sleep(float(req.route_params["seconds"]))
@@ -134,6 +147,9 @@ def take_order(message: func.QueueMessage) -> None:
     )
     if "wait" in text:
         time.sleep(json.loads(text)["wait"])
+        saw(waited=text)
+    if "gate" in text:
+        wait_at(json.loads(text)["gate"])
         saw(waited=text)
     if "fail" in text:
         raise RuntimeError(f"cannot take {text}")
@@ -177,12 +193,12 @@ async def tick(timer: func.TimerRequest) -> None:
     saw(tick=True, past_due=timer.past_due, status=timer.schedule_status)
 
 
-@app.timer_trigger(arg_name="timer", schedule="0 0 3 * * *")
+@app.timer_trigger(arg_name="timer", schedule="%NIGHTLY%")
 def nightly(timer: func.TimerRequest) -> None:
     saw(nightly=True, past_due=timer.past_due, status=timer.schedule_status)
 
 
-@app.timer_trigger(arg_name="timer", schedule="0 0 4 * * *")
+@app.timer_trigger(arg_name="timer", schedule="%NIGHTLY%")
 @app.retry(strategy="fixed_delay", max_retry_count="2", delay_interval="00:00:00")
 def stubborn(timer: func.TimerRequest, context: func.Context) -> None:
     saw(stubborn=context.retry_context.retry_count)
