@@ -18,6 +18,7 @@ empty; all other columns are left out.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -65,22 +66,15 @@ class Example(msgspec.Struct, frozen=True, gc=False):
         conversation: Its bytes without kept columns: rows that have them in common are the same.
         turns: The pattern of its roles.
         characters: Code points of content.
+        tokens: An estimate of its length in tokens, without the model's tokenizer: a quarter of the UTF-8 bytes of
+            content (and tools) as JSON writes them, plus four for each message.
     """
 
     line: bytes
     conversation: bytes
     turns: Turns
     characters: int
-
-    @property
-    def tokens(self) -> int:
-        """An estimate of its length in tokens, without the model's tokenizer.
-
-        A quarter of the UTF-8 bytes of content (and tools) as JSON writes them, plus four for each
-        message.
-        """
-        content = len(self.conversation) - self.turns.overhead
-        return content // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE * self.turns.kept
+    tokens: int
 
 
 class _Unfit(ValueError):
@@ -94,6 +88,8 @@ class _Form:
         shape: The shape.
         messages: What the dataset calls the list of messages, if the shape has one.
         decode: Decodes a row of this shape, whatever other columns it has.
+        decode_at_first: The same, but fails if the row might have another shape, too.
+        convert_at_first: The same, of a row whose columns are values already.
     """
 
     def __init__(self, shape: Shape, columns: Mapping[str, str], *, named: bool) -> None:
@@ -111,14 +107,8 @@ class _Form:
         whole = _renamed(row, own, columns)
         first = whole if named else _renamed(row, own + others, {**telling, **columns})
         self.decode = msgspec.json.Decoder(whole).decode
-        self._decode_at_first = msgspec.json.Decoder(first).decode
-        self._first = first
-
-    def at_first(self, given: bytes | dict[str, Any]) -> Row:
-        """Read a row of this shape; fails if it might have another shape, too."""
-        if isinstance(given, bytes):
-            return self._decode_at_first(given)
-        return msgspec.convert(given, self._first)
+        self.decode_at_first = msgspec.json.Decoder(first).decode
+        self.convert_at_first = partial(msgspec.convert, type=first)
 
 
 def _renamed(row: type[Row], fields: list[Any], names: Mapping[str, str]) -> type[Row]:
@@ -163,7 +153,12 @@ class Reader:
             return None
         form = self._form
         try:
-            return self._judge(given, form.at_first(given), form)
+            row = (
+                form.decode_at_first(given)
+                if isinstance(given, bytes)
+                else form.convert_at_first(given)
+            )
+            return self._judge(given, row, form)
         except (ValueError, RecursionError):  # all that msgspec raises is a ValueError
             line = as_line(given)
             if line.isspace():
@@ -218,7 +213,9 @@ class Reader:
         conversation = line = self._encode(Written(messages, tools))
         if self._kept is not None:
             line = conversation[:-1] + self._kept.of(as_line(given)) + b"}"
-        return Example(line, conversation, turns, characters)
+        size = len(conversation) - turns.overhead
+        tokens = size // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE * turns.kept
+        return Example(line, conversation, turns, characters, tokens)
 
     def _system_before(self, first: Message, column: str | None) -> str | Refusal | None:
         """The system message to be put before the first message, if there is one to be put."""

@@ -62,6 +62,7 @@ class Carving:
         for split, fraction in fractions.items():
             share += fraction
             self._bounds.append((min(int(share * _WHOLE), _WHOLE - 1).to_bytes(8), split))
+        self._train = self._bounds[-1][0]
         self._empty = set() if settled else set(fractions)
         self._held: list[tuple[bytes, Example]] = []
 
@@ -100,7 +101,8 @@ class Carving:
     def split_of(self, digest: bytes) -> str:
         """The split that the digest draws: a carved one, or train."""
         place = digest[8:]
-        for bound, split in self._bounds:
-            if place < bound:
-                return split
+        if place < self._train:  # as few are
+            for bound, split in self._bounds:
+                if place < bound:
+                    return split
         return "train"
