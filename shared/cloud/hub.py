@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from huggingface_hub import DatasetInfo
 
-    from shared.cloud.hub_listing import SplitFile
+    from shared.cloud.hub_listing import Split
     from shared.data.ports import Source
     from shared.runs.manifest import Dataset
 
@@ -80,8 +80,8 @@ class Hub:
         """
         repository = self._repository(dataset)
         found: dict[str, Sequence[Source]] = {}
-        for split, (name, files) in self._files(dataset, repository).items():
-            sources = _sources(repository, dataset.config, name, files)
+        for split, (name, listed) in self._files(dataset, repository).items():
+            sources = _sources(repository, dataset.config, name, listed)
             found[split] = (
                 [_joined(split_name(repository, dataset.config, name), sources)]
                 if dataset.sampling == "first" and dataset.percent < _ALL and len(sources) > 1
@@ -105,9 +105,7 @@ class Hub:
             raise DataRejected([Problem("dataset.hub", str(error))]) from error
         return Repository(dataset.hub, commit, self._token)
 
-    def _files(
-        self, dataset: Dataset, repository: Repository
-    ) -> Mapping[str, tuple[str, Sequence[SplitFile]]]:
+    def _files(self, dataset: Dataset, repository: Repository) -> Mapping[str, tuple[str, Split]]:
         """The hub's name and the files of each split that the manifest names."""
         found = self._listing(repository, dataset.config)
         wanted = _splits(dataset)
@@ -167,15 +165,21 @@ def commit_in(source: str) -> str | None:
 
 
 def _sources(
-    repository: Repository, config: str | None, split: str, files: Sequence[SplitFile]
+    repository: Repository, config: str | None, name: str, split: Split
 ) -> Sequence[Source]:
+    if split.plain:
+        return [HubFile(repository, file.path, file.size) for file in split.files]
     return [
-        HubFile(repository, file.path, file.size)
-        if file.plain
-        else HubStream(
-            repository, config, split, file.path, file.size, place=place, files=len(files)
+        HubStream(
+            repository,
+            config,
+            name,
+            file.path,
+            file.size,
+            place=file.place,
+            files=split.listed,
         )
-        for place, file in enumerate(files)
+        for file in split.files
     ]
 
 

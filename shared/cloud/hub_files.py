@@ -114,8 +114,8 @@ class HubStream:
         split: The hub's name of it.
         path: The file.
         size: In bytes.
-        place: The file's place among those of the split, from 0, and
-        files: how many these are.
+        place: The file's place among those of the split as the hub's library counts them, from 0, and
+        files: how many these are. Of a file that is there twice, the second place is nobody's.
     """
 
     def __init__(

@@ -40,16 +40,32 @@ class SplitFile:
     Attributes:
         path: In the repository.
         size: In bytes.
-        plain: Whether it is to be read as its name's ending says, as a file anywhere else.
+        place: Where the hub's library has it among the split's files, from 0; the first place, if it has several.
     """
 
     path: str
     size: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What a split is made of.
+
+    Attributes:
+        files: Each once, in the order of the card, or of the names.
+        listed: How many files the hub's library counts. It counts one twice that two patterns name.
+        plain: Whether all are to be read as their names' endings say, as files anywhere else. If one is not, the
+            library reads them all, so that it and we share the rows out alike.
+    """
+
+    files: tuple[SplitFile, ...]
+    listed: int
     plain: bool
 
 
-def listing(repository: Repository, config: str | None) -> Mapping[str, tuple[SplitFile, ...]]:
-    """The files of each split, by the hub's name of it, in their order; none of them is read.
+def listing(repository: Repository, config: str | None) -> Mapping[str, Split]:
+    """What each split is made of, by the hub's name of it; no file of them is read.
 
     Raises:
         DataRejected: There is no such configuration, there are no such files, or they may not be read.
@@ -57,13 +73,14 @@ def listing(repository: Repository, config: str | None) -> Mapping[str, tuple[Sp
     """
     builder = _builder(repository, config)
     sizes = _sizes(repository)
-    found: dict[str, tuple[SplitFile, ...]] = {}
+    found: dict[str, Split] = {}
     for split, addresses in builder.config.data_files.items():
-        # Each once, in the order of the card, or of the names.
-        paths = dict.fromkeys(_path(str(address), repository) for address in addresses)
-        found[str(split)] = tuple(
-            SplitFile(path, _size(path, sizes), _is_plain(builder, path)) for path in paths
-        )
+        places: dict[str, int] = {}
+        for place, address in enumerate(addresses):
+            places.setdefault(_path(str(address), repository), place)
+        files = tuple(SplitFile(path, _size(path, sizes), at) for path, at in places.items())
+        plain = all(_is_plain(builder, path) for path in places)
+        found[str(split)] = Split(files, len(addresses), plain)
     return found
 
 

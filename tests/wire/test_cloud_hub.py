@@ -5,6 +5,7 @@ The libraries read the hub's address when they are imported, hence a process of 
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
@@ -395,6 +396,64 @@ def test_what_a_card_says_of_reading_is_kept(look, option, name, bodies):
     assert contents(rows) == wanted
     place, _, _ = rows[-1]
     assert int(place.rpartition(" ")[2]) == sum(row[0].startswith(identities[1]) for row in rows)
+
+
+OVERLAPPING = """---
+configs:
+- config_name: own
+  data_files: ['0.jsonl', '*.jsonl*']
+---
+"""
+
+
+@pytest.mark.parametrize(
+    ("card", "names"),
+    [
+        (OVERLAPPING, ["0.jsonl", "1.jsonl.bz2"]),
+        (OVERLAPPING, ["0.jsonl.bz2", "1.jsonl", "0.jsonl"]),
+        (None, ["train-1-train.jsonl", "train-2-train.jsonl.bz2"]),
+        (None, ["a-train.jsonl", "train-train.jsonl.bz2"]),
+        (None, ["a-train.jsonl.bz2", "train-train.jsonl"]),
+    ],
+)
+def test_every_row_comes_once_from_files_of_two_kinds_that_two_patterns_name(look, card, names):
+    """The library counts a file twice that two patterns name; its rows are neither lost nor taken twice."""
+    all_rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"{name} {n}"},
+                {"role": "assistant", "content": "a"},
+            ]
+        }
+        for name in names
+        for n in range(3)
+    ]
+    files = {
+        name: bz2.compress(jsonl(*all_rows[3 * n : 3 * n + 3]))
+        if name.endswith(".bz2")
+        else jsonl(*all_rows[3 * n : 3 * n + 3])
+        for n, name in enumerate(names)
+    }
+    if card:
+        files["README.md"] = card.encode()
+    with Hub("someone/chats", files) as hub:
+        found = look("sources", address=hub.url, splits={"train": "train"})
+    identities, rows = found["train"]
+    assert len(set(identities)) == len(identities) == len(names)
+    asked = [row["messages"][0]["content"] for row in contents(rows)]
+    assert sorted(asked) == sorted(row["messages"][0]["content"] for row in all_rows)
+    for place, line, _ in rows:
+        assert json.loads(line)["messages"][0]["content"].split()[0] in place
+
+
+def test_a_file_that_two_patterns_name_is_one_source(look):
+    """Whether our own readers read the split or the library does."""
+    files = {"README.md": OVERLAPPING.encode(), "0.jsonl": LINES, "1.jsonl": LINES}
+    with Hub("someone/chats", files) as hub:
+        found = look("sources", address=hub.url, splits={"train": "train"})
+    identities, rows = found["train"]
+    assert identities == [f"hub:someone/chats@{COMMIT}/{n}.jsonl" for n in range(2)]
+    assert contents(rows) == ROWS * 2
 
 
 def test_what_the_library_cannot_read_here_rejects_the_data(look):
