@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from shared.cloud.failures import failing, plain, translation
-from shared.errors import DataRejected, Problem, Transient, Unavailable
+from shared.errors import DataRejected, DroptuneError, Problem, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -156,28 +156,23 @@ class HubStream:
 
         Raises:
             DataRejected: The file cannot be read.
+            Unavailable: The hub cannot be reached, or what else `shared.cloud.failures` makes of its answer.
         """
-        import pyarrow as pa
-        from datasets.exceptions import DatasetsError
-
-        doing = f"reading {self.name}"
-        with failing(doing):
-            try:
-                yield from _in_blocks(map(_line, self._rows()))
-            # ImportError: pictures and the like, for which the library wants more packages.
-            except (
-                DatasetsError,
-                pa.ArrowException,
-                ValueError,
-                RuntimeError,
-                ImportError,
-            ) as error:
-                ours = translation(error, doing)
-                if isinstance(ours, Transient):
-                    raise ours from error
-                raise DataRejected(
-                    [Problem(self.name, f"cannot be read: {plain(str(error))}")]
-                ) from error
+        try:
+            yield from _in_blocks(map(_line, self._rows()))
+        except DroptuneError:
+            raise
+        # The library lets through whatever packings, parsers and its own code raise on damaged files and on options
+        # of a card that it does not check: EOFError, KeyError, TypeError. ImportError is of pictures and the like, for
+        # which it wants more packages.
+        except Exception as error:
+            ours = translation(error, f"reading {self.name}")
+            if ours is not None:
+                raise ours from error
+            if of_this_machine(error):
+                raise
+            said = plain(f"cannot be read: {type(error).__name__}: {error}")
+            raise DataRejected([Problem(self.name, said)]) from error
 
     def _rows(self) -> Iterable[Any]:
         rows = builder_of(self._repository, self._config).as_streaming_dataset(self._split)
@@ -204,6 +199,16 @@ def builder_of(repository: Repository, config: str | None) -> Any:
         revision=repository.commit,
         token=repository.token or None,
     )
+
+
+def of_this_machine(error: Exception) -> bool:
+    """Whether an exception of the library's comes of no data: no memory, a full disk, too many open files.
+
+    A file that is not there is of the data: the library looks for what a card names, for some formats on the disk.
+    """
+    if isinstance(error, OSError):
+        return error.errno is not None and not isinstance(error, FileNotFoundError)
+    return isinstance(error, MemoryError)
 
 
 def _line(row: Any) -> bytes:

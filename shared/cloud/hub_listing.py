@@ -10,10 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
 from shared.cloud.failures import failing, plain, translation
-from shared.cloud.hub_files import builder_of
+from shared.cloud.hub_files import builder_of, of_this_machine
 from shared.data.formats.endings import Format, kind_of
 from shared.errors import DataRejected, Problem, Transient, Unavailable
 
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from shared.cloud.hub_files import Repository
+    from shared.errors import DroptuneError
 
 SECONDS: Final = 20
 """How long the hub may take to tell what a dataset is."""
@@ -120,25 +119,27 @@ def _size(path: str, sizes: Mapping[str, int]) -> int:
 
 
 def _builder(repository: Repository, config: str | None) -> Any:
-    doing = f"looking at the hub dataset {repository.name}"
     try:
-        with failing(doing):
-            try:
-                return builder_of(repository, config)
-            except (FileNotFoundError, RuntimeError, yaml.YAMLError) as error:
-                raise _told(error, repository.name, doing) from error
-    except ValueError as error:
-        problem = Problem("dataset.config", plain(str(error)))  # there is no such configuration
-        if "don't belong to" in str(error):
-            problem = _not_its_own(repository.name)
-        raise DataRejected([problem]) from error
+        return builder_of(repository, config)
+    # The library checks little of a card, and lets through whatever its own code raises on what it did not expect:
+    # TypeError, AttributeError.
+    except Exception as error:
+        ours = translation(error, f"looking at the hub dataset {repository.name}")
+        if ours is None and of_this_machine(error):
+            raise
+        raise _told(error, ours, repository.name) from error
 
 
-def _told(error: Exception, name: str, doing: str) -> Exception:
-    """What keeps the library from finding the dataset's files, as a problem of the manifest's where it is one."""
+def _told(error: Exception, ours: DroptuneError | None, name: str) -> DroptuneError:
+    """What keeps the library from finding the dataset's files, as a problem of the manifest's where it is one.
+
+    Args:
+        error: What it raised.
+        ours: What `shared.cloud.failures` makes of that.
+        name: Of the dataset.
+    """
     from datasets.exceptions import DatasetNotFoundError
 
-    ours = translation(error, doing)
     if isinstance(ours, Transient):
         return ours
     what, mend = f"'{name}' has no files of rows", ""
@@ -149,10 +150,16 @@ def _told(error: Exception, name: str, doing: str) -> Exception:
         case RuntimeError() if "scripts are no longer supported" in str(error):
             what = f"'{name}' is a program that makes rows; only data is read"
             mend = "Choose a copy in Parquet or JSON lines, or upload the rows as files"
-        case RuntimeError():
-            return ours or error
-        case yaml.YAMLError():
-            what = f"the card of '{name}' cannot be read: {plain(str(error))}"
+        case FileNotFoundError():
+            pass
+        case _ if ours is not None:
+            return ours
+        case ValueError() if "don't belong to" in str(error):
+            return DataRejected([_not_its_own(name)])
+        case ValueError():
+            return DataRejected([Problem("dataset.config", plain(str(error)))])
+        case _:
+            what = plain(f"the card of '{name}' cannot be read: {type(error).__name__}: {error}")
     return DataRejected([Problem("dataset.hub", what, mend)])
 
 

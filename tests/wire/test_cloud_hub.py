@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -396,6 +397,61 @@ def test_what_a_card_says_of_reading_is_kept(look, option, name, bodies):
     assert contents(rows) == wanted
     place, _, _ = rows[-1]
     assert int(place.rpartition(" ")[2]) == sum(row[0].startswith(identities[1]) for row in rows)
+
+
+def half_of(body):
+    """As a connection or a program left it that ended early."""
+    return body[: len(body) // 2]
+
+
+def damaged(body):
+    """The same, with its second half turned over."""
+    return half_of(body) + bytes(255 - each for each in body[len(body) // 2 :])
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "body"),
+    [
+        (None, "train.jsonl.xz", damaged(lzma.compress(LINES))),
+        (None, "train.jsonl.xz", half_of(lzma.compress(LINES))),
+        (None, "train.jsonl.bz2", half_of(bz2.compress(LINES))),
+        (None, "train.xml", b"<a/>"),
+        ("field: rows", "train.json.gz", damaged(gzip.compress(LINES))),
+        ("field: rows", "train.json", b'{"others": []}'),
+        ("field: rows", "train.json", b"[1]"),
+        ("encoding: nonsense", "train.jsonl", LINES),
+        ("skiprows: x", "train.csv", b"prompt,completion\nq,a\n"),
+        ("columns: 5", "train.parquet", as_parquet(ROWS)),
+        ("filters: 5", "train.parquet", as_parquet(ROWS)),
+    ],
+)
+def test_whatever_the_library_raises_at_a_file_rejects_the_data(look, option, name, body):
+    """The author is told which file it is, whether it is damaged or the card wants of it what cannot be."""
+    card = {"README.md": (CARD % (name, option)).encode()} if option else {}
+    with Hub("someone/chats", {**card, name: body}) as hub:
+        kind, said = look("sources", address=hub.url, splits={"train": "train"})
+    assert kind == "DataRejected"
+    assert said.startswith(f"hub:someone/chats@{COMMIT}/train/{name}: cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "configs:\n- config_name: 5\n  data_files: '*.jsonl'",
+        "configs: [5]",
+        "configs:\n- config_name: own\n  data_files: '*.jsonl'\n  data_dir: 5",
+        "configs:\n- config_name: own\n  data_files: '*.jsonl'\n  features: 5",
+        "dataset_info:\n  splits: 5",
+        "dataset_info: [5]",
+        "configs: [",
+    ],
+)
+def test_a_card_that_makes_no_sense_rejects_the_data(look, card):
+    """It is a problem of the dataset's, and no error of ours."""
+    with Hub("someone/chats", {**CHATS, "README.md": f"---\n{card}\n---\n".encode()}) as hub:
+        ((place, said, _),) = look("problems", address=hub.url)
+    assert place == "dataset.hub"
+    assert said.startswith("the card of 'someone/chats' cannot be read: ")
 
 
 OVERLAPPING = """---

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
+
 import pytest
 
 from shared.cloud import hub_files
 from shared.cloud.hub_files import HubStream, Repository
+from shared.errors import DataRejected, Missing, Unavailable
 
 
 class Rows:
@@ -46,3 +50,36 @@ def test_every_row_belongs_to_one_file(monkeypatch, rows, wanted):
     assert [b"".join(file.blocks()) for file in files] == wanted
     assert len({file.identity for file in files}) == 3
     assert "hf_secret" not in repr(repository)
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (KeyError("rows"), DataRejected),
+        (EOFError("cut off"), DataRejected),
+        (gzip.BadGzipFile("no gzip"), DataRejected),
+        (FileNotFoundError(errno.ENOENT, "no such file"), DataRejected),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), Unavailable),
+        (OSError(errno.ENOSPC, "the disk is full"), OSError),
+        (MemoryError(), MemoryError),
+        (Missing("gone"), Missing),
+    ],
+)
+def test_what_the_library_raises_is_the_datas_fault_the_hubs_or_this_machines(
+    monkeypatch, raised, told
+):
+    """A file is never given up for good because of a connection, or of a disk that is full."""
+
+    def builder_of(*_: object) -> Rows:
+        raise raised
+
+    monkeypatch.setattr(hub_files, "builder_of", builder_of)
+    repository = Repository("someone/chats", "c0ffee")
+    file = HubStream(repository, None, "train", "0.arrow", 1, place=0, files=1)
+    with pytest.raises(told) as caught:
+        list(file.blocks())
+    assert type(caught.value) is told
+    if told is DataRejected:
+        (problem,) = caught.value.problems
+        assert problem.place == file.name
+        assert type(raised).__name__ in problem.reason
