@@ -7,6 +7,7 @@ elsewhere (on this machine, say, or on a server) are not read.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,9 @@ _PLACED: Final = frozenset(
     {"name", "version", "data_dir", "data_files", "description", "features"}
 )
 """What a configuration says of any dataset; all else is how its files are to be read."""
+
+_NO_CONFIGURATION: Final = re.compile(r"BuilderConfig '.*' not found|Config name is missing")
+"""How the library begins when there is no such configuration, or when none is named and there are several."""
 
 _DELIMITERS: Final = {Format.CSV: ",", Format.TSV: "\t"}
 
@@ -156,7 +160,7 @@ def _told(error: Exception, ours: DroptuneError | None, name: str) -> DroptuneEr
             return ours
         case ValueError() if "don't belong to" in str(error):
             return DataRejected([_not_its_own(name)])
-        case ValueError():
+        case ValueError() if _NO_CONFIGURATION.match(str(error)):
             return DataRejected([Problem("dataset.config", plain(str(error)))])
         case _:
             what = plain(f"the card of '{name}' cannot be read: {type(error).__name__}: {error}")

@@ -443,6 +443,9 @@ def test_whatever_the_library_raises_at_a_file_rejects_the_data(look, option, na
         "configs:\n- config_name: own\n  data_files: '*.jsonl'\n  features: 5",
         "dataset_info:\n  splits: 5",
         "dataset_info: [5]",
+        "configs:\n- data_files: '*.jsonl'",
+        "configs:\n- config_name: a/b\n  data_files: '*.jsonl'",
+        "configs:\n- config_name: own\n  data_files: '*.jsonl'\n  newlines_in_values: 5",
         "configs: [",
     ],
 )
