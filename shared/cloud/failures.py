@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import email.utils
 import re
+import tarfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -269,6 +270,8 @@ _CONNECTION: Final = frozenset(
 
 
 def _is_of_connection(error: BaseException) -> bool:
+    if isinstance(error, tarfile.TarError):  # its ReadError is of a damaged archive
+        return False
     if any(kind.__name__ in _CONNECTION for kind in type(error).__mro__):
         return True
     # MLflow wraps what requests raised in a text.

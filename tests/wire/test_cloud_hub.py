@@ -415,6 +415,7 @@ def damaged(body):
         (None, "train.jsonl.xz", damaged(lzma.compress(LINES))),
         (None, "train.jsonl.xz", half_of(lzma.compress(LINES))),
         (None, "train.jsonl.bz2", half_of(bz2.compress(LINES))),
+        (None, "train.tar", in_an_archive(*ROWS)[:700]),
         (None, "train.xml", b"<a/>"),
         ("field: rows", "train.json.gz", damaged(gzip.compress(LINES))),
         ("field: rows", "train.json", b'{"others": []}'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -114,6 +115,16 @@ def test_every_foreign_exception_has_one_name_of_ours(foreign, ours):
     assert type(raised.value) is ours
     assert raised.value.__cause__ is foreign
     assert str(raised.value).startswith("doing it: ")
+
+
+def test_a_damaged_archive_is_no_broken_connection():
+    """httpx calls a connection that broke by the same name: ReadError."""
+
+    class ReadError(Exception):
+        """As httpx's."""
+
+    assert translation(tarfile.ReadError("unexpected end of data"), "doing it") is None
+    assert isinstance(translation(ReadError("hung up"), "doing it"), Unavailable)
 
 
 def test_bugs_pass_through_as_they_are():
