@@ -10,6 +10,7 @@ import functools
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -144,8 +145,13 @@ class HubStream:
 
     @property
     def identity(self) -> str:
-        """The same: a commit's content never changes."""
-        return self.name
+        """`NAME//config=CONFIG;split=SPLIT`: a commit's content never changes.
+
+        It says twice what decides how the file is read, since a name may be that of another file, in a folder that is
+        called as the split is. No path in a repository has an empty part, so this is no other source's.
+        """
+        config, split = quote(self._config or "", safe=""), quote(self._split, safe="")
+        return f"{self.name}//config={config};split={split}"
 
     def size(self) -> int:
         """The file's length in bytes."""

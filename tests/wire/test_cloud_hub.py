@@ -392,11 +392,12 @@ def test_what_a_card_says_of_reading_is_kept(look, option, name, bodies):
     with Hub("someone/chats", {"README.md": card, **files}) as hub:
         found = look("sources", address=hub.url, config="own", splits={"train": "train"})
     identities, rows = found["train"]
-    assert identities == [f"hub:someone/chats@{COMMIT}/own/train/{each}" for each in files]
+    names = [f"hub:someone/chats@{COMMIT}/own/train/{each}" for each in files]
+    assert identities == [f"{each}//config=own;split=train" for each in names]
     wanted = [{"prompt": f"q{n}", "completion": "a"} for n in range(3)] if "csv" in name else ROWS
     assert contents(rows) == wanted
     place, _, _ = rows[-1]
-    assert int(place.rpartition(" ")[2]) == sum(row[0].startswith(identities[1]) for row in rows)
+    assert int(place.rpartition(" ")[2]) == sum(row[0].startswith(names[1]) for row in rows)
 
 
 def half_of(body):

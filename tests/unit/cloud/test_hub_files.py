@@ -8,7 +8,8 @@ import gzip
 import pytest
 
 from shared.cloud import hub_files
-from shared.cloud.hub_files import HubStream, Repository
+from shared.cloud.hub import commit_in
+from shared.cloud.hub_files import HubFile, HubStream, Repository
 from shared.errors import DataRejected, Missing, Unavailable
 
 
@@ -50,6 +51,26 @@ def test_every_row_belongs_to_one_file(monkeypatch, rows, wanted):
     assert [b"".join(file.blocks()) for file in files] == wanted
     assert len({file.identity for file in files}) == 3
     assert "hf_secret" not in repr(repository)
+
+
+def test_each_way_to_read_a_file_has_its_own_identity():
+    """Folders that are called as configurations and splits are do not make two sources one."""
+    repository = Repository("someone/chats", "c0ffee")
+
+    def stream(config: str | None, split: str, path: str) -> HubStream:
+        return HubStream(repository, config, split, path, 1, place=0, files=1)
+
+    sources = [
+        HubFile(repository, "a/train/0.csv", 1),
+        HubFile(repository, "train/0.csv", 1),
+        stream("a", "train", "0.csv"),
+        stream(None, "a", "train/0.csv"),
+        stream(None, "train", "0.csv"),
+        stream("a;split=train", "train", "0.csv"),
+        stream("a", "train;split=train", "0.csv"),
+    ]
+    assert len({source.identity for source in sources}) == len(sources)
+    assert {commit_in(source.identity) for source in sources} == {"c0ffee"}
 
 
 @pytest.mark.parametrize(
