@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Joined:
     """`shared.data.ports.Source`: other sources, one after the other.
 
-    `shared.data.formats.reading` reads each in its own format and numbers the rows through.
+    `shared.data.formats.reading` reads each in its own format and numbers the rows through by their place.
 
     Attributes:
         name: What a person calls the whole.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shared.data.first_rows import extent_of, first_rows
-from shared.data.formats.reading import place_of, rows_of
+from shared.data.formats.reading import rows_of, unit_of
 from shared.data.lines import Parsed, as_line
 from shared.data.reasons import Reason, Refusal
 from shared.data.rows import Example, Reader
@@ -111,6 +111,7 @@ class Selection:
         self._first = options.sampling == "first" and options.percent < 100  # noqa: PLR2004
         self._sampling = Sampling(100 if self._first else options.percent, options.seed)
         self._dropped = 0
+        self._unit = "line"
         self.inputs: dict[str, InputTally] = {}
         self.hopeless = False
         self.first_examples = FirstExamples()
@@ -123,6 +124,7 @@ class Selection:
         """
         tally = self.inputs.setdefault(split, InputTally())
         tally.sources.append(source.identity)
+        self._unit = unit_of(source)
         self._look(split, source.name, at_once=True)
         if self._first:
             self._read_first(split, source, tally)
@@ -223,7 +225,8 @@ class Selection:
         tally.dropped[refusal.reason] += 1
         self._dropped += 1
         self._outputs.drop(split, source, number, line, refusal)
-        self.first_examples.add(refusal.reason, place_of(source, number), refusal.detail)
+        place = f"{source} {self._unit} {number}"
+        self.first_examples.add(refusal.reason, place, refusal.detail)
         if self._dropped % _REFUSALS_A_LOOK == 0:
             self._look(split, source)
             if self._gives_up and self._dropped >= PATIENCE:

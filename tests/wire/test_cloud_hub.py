@@ -35,7 +35,7 @@ CHATS = {"README.md": b"# Chats\n", "train.jsonl": LINES, "test.jsonl": LINES}
 PROGRAM = """
 import json, sys
 from shared.cloud.hub import Hub
-from shared.data.formats.reading import place_of, rows_of
+from shared.data.formats.reading import rows_of, unit_of
 from shared.data.options import Options
 from shared.data.rows import Reader
 from shared.errors import DroptuneError
@@ -47,12 +47,14 @@ hub = Hub(sys.argv[3])
 def rows(sources):
     read = Reader(Options(columns=dataset.columns)).read
     for source in sources:
+        unit = unit_of(source)
         for some in rows_of(source, limit=1 << 22, count=lambda _: None):
             for number, line in enumerate(some.lines, some.first):
                 verdict = some.refusal or read(line)
                 if verdict is not None:
                     reason = getattr(verdict, "reason", None)
-                    yield place_of(source.name, number), line.decode(errors="replace"), reason
+                    place = f"{source.name} {unit} {number}"
+                    yield place, line.decode(errors="replace"), reason
 
 try:
     if sys.argv[2] == "problems":
@@ -356,7 +358,7 @@ def test_the_first_rows_of_a_split_are_those_of_all_its_files_in_order(look):
     assert identity.startswith(f"hub:someone/chats@{COMMIT}/train#")
     assert contents(rows) == ROWS * 2
     assert [place for place, _, _ in rows] == [
-        f"hub:someone/chats@{COMMIT}/train line {number}" for number in range(1, 81)
+        f"hub:someone/chats@{COMMIT}/train row {number}" for number in range(1, 81)
     ]
     assert len(whole["train"][0]) == 2
 
@@ -397,6 +399,7 @@ def test_what_a_card_says_of_reading_is_kept(look, option, name, bodies):
     wanted = [{"prompt": f"q{n}", "completion": "a"} for n in range(3)] if "csv" in name else ROWS
     assert contents(rows) == wanted
     place, _, _ = rows[-1]
+    assert place.split()[1] == "row"
     assert int(place.rpartition(" ")[2]) == sum(row[0].startswith(names[1]) for row in rows)
 
 

@@ -31,7 +31,9 @@ def rows_of(
     """A source's rows as JSON bytes, numbered, in bounded memory.
 
     A row's number is what its author finds it by: the line of `.jsonl`, of `.csv` and of `.json` that is no
-    array; its place, counted from 1, in an array and in Parquet. Joined sources are numbered through.
+    array; its place, counted from 1, in an array, in Parquet and in what a library streams. Joined sources are numbered
+    through by place, so of records over several lines each counts as one, and headers as none; an empty line of JSON
+    lines has a place, too.
 
     Args:
         source: A file of any format, or JSON lines.
@@ -69,22 +71,24 @@ def rows_of(
             return lines_of(blocks, limit=limit)
 
 
-def place_of(source: str, number: int) -> str:
-    """Where a row stands, for its author: `data/x.parquet row 7`, `data/x.jsonl line 7`."""
-    kind = kind_of(source)
+def unit_of(source: Source) -> str:
+    """What the numbers of a source's rows count: `line`, or `row`, which is a place among its rows.
+
+    To be asked once for a source: telling a file from what is none may look at its identity.
+    """
+    if not isinstance(source, File):
+        return "row"
+    kind = kind_of(source.name)
     by_place = kind is not None and kind.format in (Format.JSON, Format.PARQUET)
-    return f"{source} {'row' if by_place else 'line'} {number}"
+    return "row" if by_place else "line"
 
 
 def _numbered_through(parts: Iterable[Iterator[Lines | Parsed]]) -> Iterator[Lines | Parsed]:
-    before = 0
+    first = 1
     for part in parts:
-        last = 0
         for some in part:
-            held = some.rows if isinstance(some, Parsed) else some.lines
-            last = some.first + len(held) - 1
-            yield some._replace(first=before + some.first)
-        before += last
+            yield some._replace(first=first)
+            first += len(some.rows if isinstance(some, Parsed) else some.lines)
 
 
 def _counted(blocks: Iterable[bytes], count: Callable[[int], None]) -> Iterator[bytes]:

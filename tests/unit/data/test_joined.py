@@ -47,6 +47,22 @@ def test_rows_are_numbered_through_all_files():
     ]
 
 
+def test_records_over_several_lines_and_headers_do_not_shift_the_next_files_rows():
+    """Joined rows are told by their place: each counts once, in whatever file it is."""
+    parts = (
+        MemoryFile(b'a\n"1\n\n1"\n2\n', "a.csv"),
+        MemoryFile(b"a\n", "b.csv"),
+        MemoryFile(b'a\n\n3\n"4\n4"\n', "c.csv"),
+        MemoryFile(b"a\n5\n", "d.csv"),
+    )
+    found = [
+        (number, json.loads(line)["a"][0])
+        for some in rows_of(joined(*parts), limit=100, count=lambda _: None)
+        for number, line in enumerate(some.lines, some.first)
+    ]
+    assert found == [(1, "1"), (2, "2"), (3, "3"), (4, "4"), (5, "5")]
+
+
 def test_the_first_rows_are_those_of_the_whole():
     """A tenth of two files is the beginning of the first, not of each."""
     rows = conversations(200)

@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared.data.formats import parquet_pages
-from shared.data.formats.reading import place_of, rows_of
+from shared.data.formats.reading import rows_of, unit_of
+from shared.data.joined import Joined
 from shared.data.prepare import Options, prepare
 from shared.data.reasons import Reason
 from shared.errors import DataRejected
-from tests.memory import MemorySink, conversation, conversations
+from tests.memory import MemorySink, MemorySource, conversation, conversations
 from tests.unit.data.rows_of_bytes import MemoryFile, rows
 
 
@@ -214,10 +215,17 @@ def test_bytes_are_counted_as_they_are_read():
 
 
 def test_a_row_is_found_by_its_place_a_line_by_its_line():
-    assert place_of("data/a.parquet", 7) == "data/a.parquet row 7"
-    assert place_of("data/a.json.gz", 7) == "data/a.json.gz row 7"
-    assert place_of("data/a.csv", 7) == "data/a.csv line 7"
-    assert place_of("train", 7) == "train line 7"
+    units = {name: unit_of(MemoryFile(b"", name)) for name in ("a.parquet", "a.json.gz")}
+    assert units == {"a.parquet": "row", "a.json.gz": "row"}
+    units = {name: unit_of(MemoryFile(b"", name)) for name in ("a.csv", "a.jsonl.gz", "train")}
+    assert units == {"a.csv": "line", "a.jsonl.gz": "line", "train": "line"}
+
+
+def test_what_a_library_streams_is_told_by_place_whatever_its_file_is_called():
+    """A row of its stream is at no line of the file; neither is one of several files that count as one."""
+    stream = MemorySource(b"{}\n", "hub:someone/chats@c0ffee/train/0.csv")
+    assert unit_of(stream) == "row"
+    assert unit_of(Joined("chats.csv", "chats#1", [stream])) == "row"
 
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])

@@ -244,9 +244,9 @@ def test_the_report_keeps_the_first_refused_rows_of_each_reason():
     report = prepare(train_of(*rows, name="data/x.jsonl"), MemorySink(), Options()).report
     assert not report.problems
     assert [row.place for row in report.refused["not_json"]] == [
-        "data/x.jsonl line 101",
-        "data/x.jsonl line 102",
-        "data/x.jsonl line 103",
+        "data/x.jsonl row 101",
+        "data/x.jsonl row 102",
+        "data/x.jsonl row 103",
     ]
     assert [row.detail for row in report.refused["too_few_messages"]] == ["1 message(s)"]
 
@@ -256,13 +256,13 @@ def test_too_many_refused_rows_reject_with_counts_and_the_first_of_each_reason()
     summary, *reasons = rejected(train_of(*rows, name="data/x.jsonl"))
     assert summary.reason == "6 of 100 rows (6%) were refused, more than the 5% allowed"
     assert [problem.place for problem in reasons] == [
-        "data/x.jsonl line 95",
-        "data/x.jsonl line 99",
-        "data/x.jsonl line 100",
+        "data/x.jsonl row 95",
+        "data/x.jsonl row 99",
+        "data/x.jsonl row 100",
     ]
     assert reasons[0].reason == (
         "not_json, 4 rows (not JSON): invalid character (byte 0);"
-        " also data/x.jsonl line 96, data/x.jsonl line 97 and more"
+        " also data/x.jsonl row 96, data/x.jsonl row 97 and more"
     )
     assert all(problem.mend for problem in (summary, *reasons))
 
