@@ -46,7 +46,7 @@ def parquet_rows(
     count: Callable[[int], None],
     columns: Callable[[Sequence[str]], Collection[str]] = list,
 ) -> Iterator[Lines | Parsed]:
-    """Numbered rows, counted from 1 through all row groups, as JSON objects by column.
+    """Numbered rows, counted from 1 through all row groups: as values by column if all read are text, else as JSON.
 
     Args:
         file: Where to read.

@@ -28,7 +28,7 @@ def rows_of(
     count: Callable[[int], None],
     columns: Callable[[Sequence[str]], Collection[str]] = list,
 ) -> Iterator[Lines | Parsed]:
-    """A source's rows as JSON bytes, numbered, in bounded memory.
+    """A source's rows, numbered, in bounded memory: as JSON bytes, or as values where the format has them already.
 
     A row's number is what its author finds it by: the line of `.jsonl`, of `.csv` and of `.json` that is no
     array; its place, counted from 1, in an array, in Parquet and in what a library streams. Joined sources are numbered
