@@ -282,6 +282,44 @@ def test_a_better_model_still_replaces_one_that_came_meanwhile(sim):
     assert (sim.run(older).phase, sim.run(newer).phase) == (Phase.SUPERSEDED, Phase.SERVING)
 
 
+def retired(sim: Simulation) -> str:
+    """A run that had the endpoint and was retired."""
+    run = drop(sim, BASE | {"idle": {"after": "1h", "wake_on_request": False}})
+    play(sim)
+    sim.clock.advance(timedelta(hours=3))
+    retire_idle(sim.world)
+    play(sim)
+    assert sim.run(run).phase is Phase.RETIRED
+    return run
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_a_retired_model_stays_retired_while_its_endpoint_is_emptied(sim, bad):
+    """It is not compared with, and no wish would wake it, should the rollout fail."""
+    first = retired(sim)
+    drop(sim, manifest(2, keep_old="0s"))
+    sim.clock.advance(timedelta(seconds=150))
+    better = {"gate": {"better_than_current": "eval_loss"}}
+    newer = drop(sim, manifest(3, rollout="direct") | better)
+    play(sim, minutes=22)
+    failing(sim, *[SERVICE] * (9 if bad else 0))
+    play(sim, minutes=240)
+    record = sim.endpoints.records["chat"]
+    assert sim.run(newer).phase is (Phase.FAILED if bad else Phase.SERVING), sim.run(newer).why
+    assert record.owner == (first if bad else newer)
+    assert record.rest is (Rest.RETIRED if bad else Rest.SERVING)
+
+
+def test_a_retired_model_that_is_recorded_as_asleep_is_not_compared_with(sim):
+    """A record of before may say so."""
+    retired(sim)
+    record = sim.endpoints.records["chat"]
+    sim.endpoints.records["chat"] = replace(record, rest=Rest.ASLEEP)
+    new = drop(sim, manifest(2) | {"gate": {"better_than_current": "eval_loss"}})
+    play(sim)
+    assert sim.run(new).phase is Phase.SERVING, sim.run(new).why
+
+
 # After the switch -------------------------------------------------------------------------------
 
 
