@@ -130,18 +130,31 @@ def _watched(
     if unfinished and _works_for_too_long(run, job, world):
         # Azure ML ends it a while later and may have cancelled it just before, if nobody looked for so long.
         said = f"job {name} took longer than {spell(world.pace.preparing)}"
-        return given_up(run, "preparation-too-long", said)
+        return _in_spite(run, job, world) or given_up(run, "preparation-too-long", said)
     match job.state:
         case JobState.ACTIVE:
             return _begun(run, job, under_way(run, job, world, does="prepares the data:"), world)
         case JobState.CANCELLED if run.facts.abandoned == name:
             said = f"job {name} did not respond and was cancelled"
-            return _again(run, "job-not-responding", said, world)
+            done = _in_spite(run, job, world)
+            return done or _again(run, "job-not-responding", said, world)
         case JobState.CANCELLED:
             facts = msgspec.structs.replace(run.facts, training_failure="job-cancelled")
             return Stop(Phase.CANCELLED, f"job {name} was cancelled in Azure ML", facts=facts)
         case _:
             return _left(run, job, manifest, max_seq_length, world)
+
+
+def _in_spite(run: Run, job: Job, world: World) -> PreparedData | Outcome | None:
+    """The report that is there although the job came to no end: one node may hang when all is written.
+
+    A job that is still alive is cancelled before it is taken, so that never two jobs of one run are alive.
+    """
+    found = world.preparation.finished(run.facts.data_fingerprint or "", job.name)
+    if found is None or job.state is not JobState.ACTIVE:
+        return found
+    world.workspace.cancel_job(job.name)
+    return Wait(world.pace.job, f"job {job.name} has prepared the data and is cancelled")
 
 
 def _left(

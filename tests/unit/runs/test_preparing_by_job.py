@@ -159,6 +159,39 @@ def test_a_job_that_failed_after_the_report_was_written_did_its_work():
     assert sim.run(run).phase is Phase.SERVING
 
 
+def test_a_job_that_hangs_after_the_report_was_written_did_its_work():
+    """When its time is over it is cancelled, since the run goes on without it; then the report is taken."""
+    sim = big(job_takes=timedelta(days=9))
+    run = begun(sim)
+    play(sim, minutes=5)
+    sim.preparation.reports = lambda: {"f00d"}
+    sim.clock.advance(sim.world.pace.preparing)
+    reconciler.look(sim.world, Look(run))
+    assert sim.run(run).phase is Phase.RECEIVED
+    assert sim.run(run).why == f"job {run}-d1 has prepared the data and is cancelled"
+    assert not sim.workspace.live_jobs(run)
+    sim.workspace.job_takes = timedelta(minutes=20)
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_job_that_fell_silent_after_the_report_was_written_did_its_work(last):
+    """No other job follows, and the last one does not fail the run."""
+    sim = big(job_takes=timedelta(days=9))
+    run = begun(sim)
+    if last:
+        sim.workspace.jobs[data_job_name(run, 1)].status = "NotResponding"
+        play(sim, minutes=90)
+    attempt = LIMITS.attempts if last else 1
+    sim.workspace.jobs[data_job_name(run, attempt)].status = "NotResponding"
+    sim.preparation.reports = lambda: {"f00d"}
+    sim.workspace.job_takes = timedelta(minutes=20)
+    play(sim, minutes=120)
+    assert sim.run(run).phase is Phase.SERVING, sim.run(run).why
+    assert len(sim.workspace.data_jobs) == attempt
+
+
 def test_a_job_cancelled_in_azure_cancels_the_run():
     """Whoever cancelled it wanted the run to end."""
     sim = big()
