@@ -110,6 +110,8 @@ def end_keeping(run: Run, world: World) -> Outcome | None:
             still_wanted(run, world)
             if held.record is None:
                 return None
+            if (gone := given_way(held.record, run, world)) is not None:
+                return gone
             record = held.record.keeping_nothing()
             held.save(record)
     _tell_all(record, kept, world)
