@@ -226,17 +226,16 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
     async def put_instance(request: web.Request) -> web.Response:
         name = request.match_info["compute"]
         identity = compute_id(plane, name)
+        _refuse_cluster(plane, name)
         body = compute_instances.kept(plane, identity, name, await json_body(request))
         plane.store.put(KIND, identity, body)
         return answer(_shown(plane, body))
 
     @open_to_all
     async def delete_instance(request: web.Request) -> web.Response:
-        return empty(
-            200
-            if plane.store.delete(KIND, compute_id(plane, request.match_info["compute"]))
-            else 204
-        )
+        name = request.match_info["compute"]
+        _refuse_cluster(plane, name)
+        return empty(200 if plane.store.delete(KIND, compute_id(plane, name)) else 204)
 
     instance = f"{PREFIX}compute-instances/{{compute}}"
     return [
@@ -247,6 +246,17 @@ def routes(plane: Plane) -> Iterable[web.RouteDef]:
         web.put(instance, put_instance),
         web.delete(instance, delete_instance),
     ]
+
+
+def _refuse_cluster(plane: Plane, name: str) -> None:
+    """Leave a cluster alone, which is no compute instance to be put or taken back.
+
+    Raises:
+        ArmError: 409 where one has that name.
+    """
+    found = find(plane, name)
+    if found is not None and _type(found) == _CLUSTER:
+        raise ArmError(409, "Conflict", f"The compute '{name}' is a cluster, no compute instance.")
 
 
 async def _put(plane: Plane, request: web.Request) -> web.Response:

@@ -6,12 +6,14 @@ whatever order.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+ROLES: Final = ("system", "user", "assistant", "tool")
 
 
 class InputReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +103,7 @@ class SplitReport(msgspec.Struct, frozen=True, kw_only=True):
             bytes=self.bytes + other.bytes,
             turns=self.turns + other.turns,
             turns_histogram=_in_order(_summed(self.turns_histogram, other.turns_histogram)),
-            roles=_summed(self.roles, other.roles),
+            roles=by_role(_summed(self.roles, other.roles)),
             characters=self.characters + other.characters,
             characters_histogram=_in_order(
                 _summed(self.characters_histogram, other.characters_histogram)
@@ -209,10 +211,15 @@ def most_frequent_first(counts: Mapping[Any, int]) -> dict[str, int]:
     return {str(key): counts[key] for key in sorted(counts, key=lambda key: (-counts[key], key))}
 
 
+def by_role(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts of the roles that occur, in one order whichever of them came first."""
+    return {role: counts[role] for role in ROLES if counts.get(role)}
+
+
 def _in_order(histogram: Mapping[str, int]) -> dict[str, int]:
     return {bound: histogram[bound] for bound in sorted(histogram, key=int)}
 
 
 def _summed(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
-    """Counts by key; a role or reason keeps the place at which it came first."""
+    """Counts by key."""
     return {key: left.get(key, 0) + right.get(key, 0) for key in [*left, *right]}

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from shared.data.report import InputReport, SplitReport, bin_of, most_frequent_first
+from shared.data.report import InputReport, SplitReport, bin_of, by_role, most_frequent_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shared.data.turns import Turns
 
 _MOST: Final = 1 << 15
-"""Examples that are noted before figures are made of them: three megabytes at worst."""
+"""Examples that are noted before figures are made of them: ten megabytes at worst."""
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ class SplitTally:
             bytes=self._bytes,
             turns=sum(roles.values()),
             turns_histogram=_binned(turns.kept for turns in self._turns),
-            roles={role: count for role, count in roles.items() if count},
+            roles=by_role(roles),
             characters=sum(self._characters),
             characters_histogram=_binned(self._characters),
             tokens=sum(self._tokens),

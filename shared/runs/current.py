@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from shared.errors import Permanent
 from shared.runs.endpoints import Rest
 from shared.runs.gate import Current, outdone
+from shared.runs.phases import Phase
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def current_model(run: Run, record: EndpointRecord | None, world: World) -> Curr
         owner, _ = world.runs.load(record.owner)
     except Permanent:
         return Current(record.owner, {})  # it has the endpoint, and nothing is known of it
+    if owner.phase is Phase.RETIRED:
+        return None  # whatever the endpoint's record says of it
     differs = [
         what
         for what, ours, theirs in (

@@ -25,7 +25,7 @@ class Heart:
     """Beats from its beginning to its end as a context manager, and leaves no thread behind.
 
     Args:
-        write: Writes a beat down; raises if the work is no longer ours.
+        write: Writes a beat down; raises if the work is no longer ours. What is `Transient` is tried again.
         now: The time.
         every: Between two beats.
         silence: For how long it beats without a sign from the work.
@@ -43,7 +43,8 @@ class Heart:
         self._now = now
         self._every = every
         self._silence = silence
-        self._written = self._signed = now()
+        self._signed = now()
+        self._due = self._signed + every
         self._lock = Lock()
         self._over = Event()
         self._failure: Exception | None = None
@@ -66,7 +67,7 @@ class Heart:
         """The work gets on. Beats if it is time to.
 
         Raises:
-            Exception: What `write` raised, now or in between; the work has to stop then.
+            Exception: What `write` raised that does not pass, now or in between; the work has to stop then.
         """
         with self._lock:
             if self._failure is not None:
@@ -81,15 +82,20 @@ class Heart:
                 return
             try:
                 self._beat()
-            except Transient as error:
-                logger.warning("a heartbeat cannot be written: %s", error)  # the next one may
             except Exception as error:  # noqa: BLE001 - the work is told
                 self._failure = error
 
     def _beat(self) -> None:
-        if self._now() - self._written >= self._every:
+        if self._now() < self._due:
+            return
+        try:
             self._write()
-            self._written = self._now()
+        except Transient as error:
+            # The next may get through; busy work must not ask a server that is down at each of its signs.
+            logger.warning("a heartbeat cannot be written: %s", error)
+            self._due = self._now() + self._every / 2
+        else:
+            self._due = self._now() + self._every
 
     def _watch(self) -> None:
         # Twice as often as it beats: a sign may just have come before.

@@ -101,7 +101,10 @@ class Pace:
         patience: After failing for this long without a break, a run is given up.
         appearing: How long a resource just made may still be missing from reads.
         training: Longest time a job may take before its run is given up.
-        preparing: Longest time a job may take to prepare data, once it has machines, before its run is given up.
+        preparing: Longest time a job may take to prepare data, counted from when it first had machines, before its
+            run is given up.
+        leeway: How much later Azure ML's own end of such a job is: it says `cancelled`, as of one that a person
+            cancels, so ours comes first. More than a look may be late.
         queued: Longest time a run may wait for quota, or its job for machines.
         unresponsive: Longest time a job may not respond before it is cancelled.
         rolling_out: Longest time a rollout or a wake may take, on top of what the manifest gives each attempt to
@@ -121,6 +124,7 @@ class Pace:
     appearing: timedelta = timedelta(minutes=5)
     training: timedelta = timedelta(days=7)
     preparing: timedelta = timedelta(days=1)
+    leeway: timedelta = timedelta(hours=1)
     queued: timedelta = timedelta(days=1)
     unresponsive: timedelta = timedelta(hours=1)
     rolling_out: timedelta = timedelta(hours=2)

@@ -25,6 +25,7 @@ from shared.sizes import spell as spell_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from shared.runs.manifest import Manifest
     from shared.runs.ports import Job, PreparedData, World
@@ -97,7 +98,7 @@ def _submitted(run: Run, manifest: Manifest, max_seq_length: int | None, world: 
         run=run.id,
         fingerprint=plan.fingerprint,
         nodes=plan.nodes,
-        at_most=world.pace.preparing,
+        at_most=world.pace.preparing + world.pace.leeway,
     )
     still_wanted(run, world)
     try:
@@ -126,21 +127,34 @@ def _watched(
             return Wait(world.pace.job, f"job {name} is submitted and does not show yet")
         raise Unavailable(f"job {name} does not show in the workspace any more")
     unfinished = job.state in (JobState.ACTIVE, JobState.CANCELLED)
-    if unfinished and _works_for_too_long(run, world):
-        # Azure ML knows the same limit and may have cancelled it just before.
+    if unfinished and _works_for_too_long(run, job, world):
+        # Azure ML ends it a while later and may have cancelled it just before, if nobody looked for so long.
         said = f"job {name} took longer than {spell(world.pace.preparing)}"
-        return given_up(run, "preparation-too-long", said)
+        return _in_spite(run, job, world) or given_up(run, "preparation-too-long", said)
     match job.state:
         case JobState.ACTIVE:
             return _begun(run, job, under_way(run, job, world, does="prepares the data:"), world)
         case JobState.CANCELLED if run.facts.abandoned == name:
             said = f"job {name} did not respond and was cancelled"
-            return _again(run, "job-not-responding", said, world)
+            done = _in_spite(run, job, world)
+            return done or _again(run, "job-not-responding", said, world)
         case JobState.CANCELLED:
             facts = msgspec.structs.replace(run.facts, training_failure="job-cancelled")
             return Stop(Phase.CANCELLED, f"job {name} was cancelled in Azure ML", facts=facts)
         case _:
             return _left(run, job, manifest, max_seq_length, world)
+
+
+def _in_spite(run: Run, job: Job, world: World) -> PreparedData | Outcome | None:
+    """The report that is there although the job came to no end: one node may hang when all is written.
+
+    A job that is still alive is cancelled before it is taken, so that never two jobs of one run are alive.
+    """
+    found = world.preparation.finished(run.facts.data_fingerprint or "", job.name)
+    if found is None or job.state is not JobState.ACTIVE:
+        return found
+    world.workspace.cancel_job(job.name)
+    return Wait(world.pace.job, f"job {job.name} has prepared the data and is cancelled")
 
 
 def _left(
@@ -161,18 +175,37 @@ def _left(
     return _again(run, kind, said, world)
 
 
-def _works_for_too_long(run: Run, world: World) -> bool:
-    """Whether the job has had machines for longer than it may; waiting for them has a bound of its own."""
-    begun = run.facts.data_begun_at
+def _works_for_too_long(run: Run, job: Job, world: World) -> bool:
+    """Whether more time than it may take is over since the job first had machines.
+
+    The wait for the first has a bound of its own. From then on the time runs, whether or not Azure takes them away for
+    a while.
+    """
+    begun = _begun_at(run, job, world)
     return begun is not None and world.now() - begun > world.pace.preparing
 
 
+def _begun_at(run: Run, job: Job, world: World) -> datetime | None:
+    """When the job first had machines, never later than it was seen; `None` while it has yet to get some.
+
+    One that was never seen to wait has had them since it was submitted. So has one whose record was written before this
+    was noted.
+    """
+    if run.facts.data_begun_at is not None:
+        return run.facts.data_begun_at
+    if lacks(job) == MACHINES:
+        return None
+    standstill = run.facts.standstill
+    waited = standstill is not None and standstill.on == MACHINES
+    return world.now() if waited else run.facts.data_submitted_at
+
+
 def _begun(run: Run, job: Job, outcome: Outcome, world: World) -> Outcome:
-    """`outcome` of a look at the job, with the time at which it was first seen to have machines."""
-    known = run.facts.data_begun_at is not None
-    if known or lacks(job) == MACHINES or not isinstance(outcome, Wait):
+    """`outcome` of a look at the job, with the time at which it first had machines."""
+    begun = _begun_at(run, job, world)
+    if begun == run.facts.data_begun_at or not isinstance(outcome, Wait):
         return outcome
-    facts = msgspec.structs.replace(outcome.facts or run.facts, data_begun_at=world.now())
+    facts = msgspec.structs.replace(outcome.facts or run.facts, data_begun_at=begun)
     return replace(outcome, facts=facts)
 
 

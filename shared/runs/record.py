@@ -93,7 +93,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         data_job_url: Where a person can watch it.
         data_fingerprint: What it prepares.
         data_submitted_at: When it was submitted.
-        data_begun_at: When it was first seen to have machines.
+        data_begun_at: When it first had machines, as far as was seen.
         fingerprint: Names the prepared data.
         revision: The commit of the hub dataset that they were made of; `None` for files.
         splits: Address of each prepared file: `train`, `validation`, `test`.

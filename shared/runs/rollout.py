@@ -20,7 +20,7 @@ from shared.runs.phases import Phase
 from shared.runs.ports import Provisioning
 from shared.runs.smoke_test import smoke_test
 from shared.runs.standing_up import end_of, failures_now, stand_up_deployment, with_logs
-from shared.runs.takeover import given_way, is_emptied, record_of, take_over
+from shared.runs.takeover import given_way, given_way_by_now, is_emptied, record_of, take_over
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 def registered(run: Run, world: World) -> Outcome:
     """Have the endpoint made, unless it stands."""
-    waiting = _too_late(run, world) or _stand_up_endpoint(run, world)
+    ended = _too_late(run, world) or given_way_by_now(run, world)
+    waiting = ended or _stand_up_endpoint(run, world)
     if waiting is not None:
         return waiting
     facts = msgspec.structs.replace(run.facts, deployment=naming.deployment_name(run.id))

@@ -71,7 +71,7 @@ def former_deployments(run: Run, world: World) -> list[Deployment]:
 def empty_endpoint(run: Run, world: World) -> Outcome | None:
     """What to wait for until no other deployment is on the endpoint; `None` when none is.
 
-    The owner is put to sleep for it, and woken again should this run fail.
+    An owner that serves is put to sleep for it, and woken again should this run fail; one that is retired stays so.
     """
     others = former_deployments(run, world)
     if not others:
@@ -82,7 +82,8 @@ def empty_endpoint(run: Run, world: World) -> Outcome | None:
         if (gone := given_way(record, run, world)) is not None:
             return gone
         if record.emptied_for != run.id or record.rest is Rest.SERVING:
-            asleep = record.silent(Rest.ASLEEP, world.now()) if record.owner else record
+            awake = record.rest in (Rest.SERVING, Rest.WAKING)
+            asleep = record.silent(Rest.ASLEEP, world.now()) if awake else record
             record = msgspec.structs.replace(asleep.keeping_nothing(), emptied_for=run.id)
             held.save(record)
     _tell_all(record, others, world)
@@ -109,6 +110,8 @@ def end_keeping(run: Run, world: World) -> Outcome | None:
             still_wanted(run, world)
             if held.record is None:
                 return None
+            if (gone := given_way(held.record, run, world)) is not None:
+                return gone
             record = held.record.keeping_nothing()
             held.save(record)
     _tell_all(record, kept, world)

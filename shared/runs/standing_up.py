@@ -20,7 +20,7 @@ from shared.runs.ports import DeploymentRequest, Provisioning
 from shared.runs.record import standing_still
 from shared.runs.rollout_facts import DeploymentFailure
 from shared.runs.room import empty_endpoint, end_keeping, former_deployments, shortage
-from shared.runs.takeover import given_way, record_of
+from shared.runs.takeover import given_way, given_way_by_now, record_of
 from shared.runs.training import manifest_of
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def _gone_direct(run: Run, why: str, world: World) -> Outcome:
 
 def _make(run: Run, world: World) -> Outcome:
     """Begin to make the deployment, where there is room for it."""
+    if (gone := given_way_by_now(run, world)) is not None:
+        return gone
     deploy = manifest_of(run).deploy
     if _goes_direct(run):
         waiting = empty_endpoint(run, world) if run.phase is Phase.DEPLOYING else None

@@ -113,6 +113,15 @@ def given_way(record: EndpointRecord, run: Run, world: World) -> Stop | None:
     return None
 
 
+def given_way_by_now(run: Run, world: World) -> Stop | None:
+    """The same without the endpoint's lease: asked before a run waits for, or lets go of, what it may not need.
+
+    Whatever is then made or deleted is asked again with the lease in hand.
+    """
+    record = world.endpoints.load(manifest_of(run).endpoint)
+    return None if record is None else given_way(record, run, world)
+
+
 def _newer_rival(record: EndpointRecord, run: Run, world: World) -> str | None:
     """The run that goes before this one: an owner, or one that the endpoint is emptied for, dropped later."""
     if record.owner is not None and is_newer(record.owner, run, world):

@@ -38,8 +38,9 @@ def split_of(examples, limit):
 @given(st.lists(examples, max_size=12), st.integers(0, 12), st.none() | st.integers(1, 2000))
 def test_two_parts_of_a_split_add_up_to_it(rows, cut, limit):
     whole = split_of(rows, limit)
-    assert split_of(rows[:cut], limit) + split_of(rows[cut:], limit) == whole
-    assert split_of(rows[cut:], limit) + split_of(rows[:cut], limit) == whole
+    one, other = split_of(rows[:cut], limit), split_of(rows[cut:], limit)
+    for both in (one + other, other + one):
+        assert msgspec.json.encode(both) == msgspec.json.encode(whole)
     for histogram in (whole.histogram, whole.turns_histogram, whole.characters_histogram):
         assert sum(histogram.values()) == len(rows)
     cut_lengths = [min(example.tokens, limit or example.tokens) for example in rows]
@@ -52,7 +53,7 @@ def test_figures_are_the_same_however_often_they_are_made_on_the_way(rows, limit
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(tallies, "_MOST", most)
         often = split_of(rows, limit)
-    assert often == split_of(rows, limit)
+    assert msgspec.json.encode(often) == msgspec.json.encode(split_of(rows, limit))
 
 
 input_tallies = st.builds(

@@ -210,6 +210,20 @@ def test_a_compute_instance_has_azures_shape(watch, arm, slow):
     until(arm, path, None)
 
 
+def test_the_test_control_of_compute_instances_leaves_a_cluster_alone(arm, slow):
+    """409: it neither replaces nor removes what is no compute instance."""
+    name = fresh("typed")
+    path, control = f"computes/{name}", f"{slow.url}/_emulator/compute-instances/{name}"
+    arm.ask("PUT", path, json=CLUSTER, params=STABLE)
+    before = until(arm, path, "Succeeded")
+    assert requests.put(control, json={}, timeout=10).status_code == 409
+    assert requests.delete(control, timeout=10).status_code == 409
+    assert look(arm, path) == before
+    arm.ask("DELETE", path, params={**STABLE, "underlyingResourceAction": "Delete"})
+    until(arm, path, None)
+    assert requests.delete(control, timeout=10).status_code == 204
+
+
 def test_a_job_has_azures_shape_from_not_started_to_completed(watch, arm, slow, tmp_path):
     """NotStarted, Preparing, Queued, Running, Finalizing and Completed of a pipeline job."""
     with held(tmp_path / "data") as (train, _):

@@ -61,7 +61,7 @@ class JobRequest:
 
 @dataclass(frozen=True, slots=True)
 class DataJobRequest:
-    """A job to submit that prepares data by its plan. It is given up after `at_most`."""
+    """A job to submit that prepares data by its plan. Azure ML ends it when it has worked for `at_most`."""
 
     name: str
     display_name: str

@@ -14,6 +14,7 @@ from shared.runs.heart import Heart
 from shared.runs.limits import Pace
 from shared.runs.phases import Phase
 from shared.runs.ports import Look
+from tests.unit.runs.test_hard_cases import fail
 from tests.unit.runs.test_reconciler import drop, play
 from tests.worlds import Clock, Simulation
 
@@ -67,8 +68,9 @@ def test_work_that_was_lost_while_it_waited_is_told_at_its_next_sign(lost):
         beating.sign()
 
 
-def test_a_beat_that_does_not_get_through_is_tried_again():
-    """The storage may be away for a moment while the work waits for somebody else."""
+@pytest.mark.parametrize("beat", [Heart.listen, Heart.sign])
+def test_a_beat_that_does_not_get_through_is_tried_again(beat):
+    """The storage may be away for a moment, whether the work waits for somebody else or gets on."""
     clock, tries = Clock(), []
 
     def write():
@@ -78,11 +80,47 @@ def test_a_beat_that_does_not_get_through_is_tried_again():
 
     beating = heart(write, clock)
     clock.advance(BEAT)
-    beating.listen()
+    for _ in range(9):
+        beat(beating)
+    assert len(tries) == 1
     clock.advance(BEAT / 2)
-    beating.listen()
+    beat(beating)
     assert len(tries) == 2
     beating.sign()
+
+
+@pytest.mark.parametrize("lost", [TakenOverError("run"), StaleRecord("run")])
+def test_work_that_is_lost_is_told_at_once_where_its_own_sign_finds_out(lost):
+    """Only what passes is forgiven."""
+    clock = Clock()
+
+    def write():
+        raise lost
+
+    beating = heart(write, clock)
+    clock.advance(BEAT)
+    with pytest.raises(type(lost)):
+        beating.sign()
+
+
+def test_a_preparation_goes_on_when_a_beat_does_not_get_through():
+    """A moment's outage of the storage does not cost what was done before it."""
+    sim = Simulation()
+    run = drop(sim)
+    prepare, calls = sim.preparation.prepare, []
+
+    def slow(dataset, max_seq_length, beat):
+        calls.append(sim.clock())
+        sim.clock.advance(BEAT)
+        if len(calls) == 1:
+            fail(sim, "runs.save", Unavailable("503"))
+        beat()
+        return prepare(dataset, max_seq_length, beat)
+
+    sim.preparation.prepare = slow
+    play(sim)
+    assert len(calls) == 1
+    assert sim.run(run).phase is Phase.SERVING
 
 
 def test_it_beats_by_itself_and_leaves_no_thread():

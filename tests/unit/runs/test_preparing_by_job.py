@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from shared.errors import DataRejected, Problem, Refused
 from shared.runs import reconciler
@@ -158,6 +159,39 @@ def test_a_job_that_failed_after_the_report_was_written_did_its_work():
     assert sim.run(run).phase is Phase.SERVING
 
 
+def test_a_job_that_hangs_after_the_report_was_written_did_its_work():
+    """When its time is over it is cancelled, since the run goes on without it; then the report is taken."""
+    sim = big(job_takes=timedelta(days=9))
+    run = begun(sim)
+    play(sim, minutes=5)
+    sim.preparation.reports = lambda: {"f00d"}
+    sim.clock.advance(sim.world.pace.preparing)
+    reconciler.look(sim.world, Look(run))
+    assert sim.run(run).phase is Phase.RECEIVED
+    assert sim.run(run).why == f"job {run}-d1 has prepared the data and is cancelled"
+    assert not sim.workspace.live_jobs(run)
+    sim.workspace.job_takes = timedelta(minutes=20)
+    play(sim)
+    assert sim.run(run).phase is Phase.SERVING
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_job_that_fell_silent_after_the_report_was_written_did_its_work(last):
+    """No other job follows, and the last one does not fail the run."""
+    sim = big(job_takes=timedelta(days=9))
+    run = begun(sim)
+    if last:
+        sim.workspace.jobs[data_job_name(run, 1)].status = "NotResponding"
+        play(sim, minutes=90)
+    attempt = LIMITS.attempts if last else 1
+    sim.workspace.jobs[data_job_name(run, attempt)].status = "NotResponding"
+    sim.preparation.reports = lambda: {"f00d"}
+    sim.workspace.job_takes = timedelta(minutes=20)
+    play(sim, minutes=120)
+    assert sim.run(run).phase is Phase.SERVING, sim.run(run).why
+    assert len(sim.workspace.data_jobs) == attempt
+
+
 def test_a_job_cancelled_in_azure_cancels_the_run():
     """Whoever cancelled it wanted the run to end."""
     sim = big()
@@ -226,15 +260,44 @@ def test_a_job_that_takes_too_long_is_given_up():
     assert not sim.workspace.live_jobs(run)
 
 
-def test_a_job_that_azure_ends_at_its_own_limit_took_too_long():
-    """Azure says that it was cancelled, as it does of one that a person cancels."""
+@pytest.mark.parametrize("early", [timedelta(), timedelta(minutes=30)])
+def test_a_job_that_azure_ends_at_its_own_limit_took_too_long(early):
+    """Azure counts from when it began, maybe before anybody saw it, and says that it was cancelled, as by a person."""
     sim = big(job_takes=timedelta(days=9))
     run = begun(sim)
+    started, name = sim.clock(), data_job_name(run, 1)
     play(sim, minutes=5)
-    sim.clock.advance(timedelta(days=2))
-    sim.workspace.cancel_job(data_job_name(run, 1))
+    sim.clock.time = started + sim.workspace.data_jobs[name].at_most - early
+    sim.workspace.cancel_job(name)
     play(sim)
     assert sim.run(run).phase is Phase.FAILED
+    assert sim.run(run).facts.training_failure == "preparation-too-long"
+
+
+def test_a_job_that_a_person_cancels_shortly_before_its_time_is_over_was_cancelled():
+    """Only what is over its time took too long."""
+    sim = big(job_takes=timedelta(days=9))
+    run = begun(sim)
+    started = sim.clock()
+    play(sim, minutes=5)
+    sim.clock.time = started + sim.world.pace.preparing - timedelta(minutes=2)
+    sim.workspace.cancel_job(data_job_name(run, 1))
+    reconciler.look(sim.world, Look(run))
+    play(sim)
+    assert sim.run(run).facts.training_failure == "job-cancelled"
+
+
+def test_a_record_of_before_counts_its_jobs_time_from_the_submission():
+    """It does not say when the job began, and the job must not begin anew with the next version."""
+    sim = big(job_takes=timedelta(days=9))
+    run = begun(sim)
+    submitted = sim.run(run).facts.data_submitted_at
+    play(sim, minutes=20 * 60)
+    record, etag = sim.runs.load(run)
+    sim.runs.save(replace(record, facts=replace(record.facts, data_begun_at=None)), etag)
+    play(sim, minutes=5)
+    assert sim.run(run).facts.data_begun_at == submitted
+    play(sim, minutes=4 * 60)
     assert sim.run(run).facts.training_failure == "preparation-too-long"
 
 

@@ -13,10 +13,11 @@ from shared.runs import reconciler
 from shared.runs.endpoints import Rest
 from shared.runs.machines import VmSize
 from shared.runs.measures import Measured, Seen
+from shared.runs.outcomes import Stop
 from shared.runs.phases import Phase
 from shared.runs.ports import Look, ModelRequest, Provisioning
 from shared.runs.record import Wish
-from shared.runs.room import needed, shortage
+from shared.runs.room import end_keeping, needed, shortage
 from shared.serving.retiring import retire_idle
 from tests.unit.runs.test_hard_cases import fail
 from tests.unit.runs.test_reconciler import GOOD, drop, play
@@ -214,7 +215,12 @@ def test_the_first_model_of_an_endpoint_needs_no_canary(sim):
 # Two at a time ----------------------------------------------------------------------------------
 
 
-def two_at_a_time(sim: Simulation, losses: tuple[float, float], **deploy: object) -> list[str]:
+def two_at_a_time(
+    sim: Simulation,
+    losses: tuple[float, float],
+    older: dict[str, object] | None = None,
+    **deploy: object,
+) -> list[str]:
     """A run that serves, and two that are to beat its loss of 1.0; the later one is rolled out as `deploy` says."""
     of_run = {served(sim): 1.0}
     measure = sim.workspace.measured
@@ -226,8 +232,8 @@ def two_at_a_time(sim: Simulation, losses: tuple[float, float], **deploy: object
     sim.workspace.measured = measured
     gate = {"gate": {"better_than_current": "eval_loss"}}
     for number, loss in enumerate(losses, start=2):
-        how = deploy if number > 2 else {}
-        of_run[drop(sim, manifest(number, keep_old="0s", **how) | gate)] = loss
+        how = {"keep_old": "0s"} | (deploy if number > 2 else older or {})
+        of_run[drop(sim, manifest(number, **how) | gate)] = loss
         sim.clock.advance(timedelta(seconds=10))
     return list(of_run)
 
@@ -265,6 +271,50 @@ def test_a_model_is_not_replaced_by_a_worse_one_that_was_gated_before_it_came(si
     assert deployments(sim) == {name_of(sim, older)}
 
 
+@pytest.mark.parametrize("short", ["refuse", "direct"])
+def test_a_model_that_was_outdone_does_not_ask_for_room(sim, short):
+    """It ends as what it is, before it is rolled out at all, and not for want of quota."""
+    _, older, newer = two_at_a_time(sim, (0.5, 0.7), short_of_quota=short)
+    play_until_the_older_serves(sim, older, newer)
+    sim.workspace.cores_allowed = {SIZE: 24}
+    play(sim, minutes=60)
+    run = sim.run(newer)
+    assert run.phase is Phase.SUPERSEDED, run.why
+    assert Phase.DEPLOYING not in [entry.to for entry in run.timeline]
+    assert (run.facts.standstill, run.facts.fallback) == (None, None)
+
+
+def outdone_in_want_of_room(sim: Simulation, keep: str) -> tuple[str, str]:
+    """The model that a better one has just replaced and keeps for so long, and one that waits for room meanwhile."""
+    first, older, newer = two_at_a_time(sim, (0.5, 0.7), {"keep_old": keep})
+    sim.workspace.cores_allowed = {SIZE: 48}
+    for _ in range(60 * 6):
+        if sim.run(older).phase is not Phase.SERVING:
+            play(sim, minutes=1)
+    assert "it waits for quota" in sim.run(newer).why
+    return first, newer
+
+
+@pytest.mark.parametrize("keep", ["0s", "10h"])
+def test_a_model_that_is_outdone_while_it_waits_for_room_takes_none(sim, keep):
+    """What another manifest keeps is not deleted for a run that will not need it, nor is that run short of quota."""
+    first, newer = outdone_in_want_of_room(sim, keep)
+    sim.workspace.cores_allowed = {SIZE: 24}
+    play(sim, minutes=30)
+    assert sim.run(newer).phase is Phase.SUPERSEDED, sim.run(newer).why
+    assert (name_of(sim, first) in deployments(sim)) is (keep == "10h")
+
+
+def test_what_is_kept_is_let_go_of_only_for_who_may_still_have_the_endpoint(sim):
+    """Asked again with the lease in hand: the better one may come just before."""
+    first, newer = outdone_in_want_of_room(sim, "10h")
+    before = sim.endpoints.records["chat"]
+    assert first in before.kept
+    outcome = end_keeping(sim.run(newer), sim.world)
+    assert isinstance(outcome, Stop)
+    assert sim.endpoints.records["chat"] == before
+
+
 def test_a_model_that_is_outdone_while_it_is_rolled_out_gets_no_traffic(sim):
     """Its deployment stands already when the better one takes the endpoint."""
     _, older, newer = two_at_a_time(sim, (0.5, 0.7))
@@ -280,6 +330,44 @@ def test_a_better_model_still_replaces_one_that_came_meanwhile(sim):
     play_until_the_older_serves(sim, older, newer)
     play(sim, minutes=60)
     assert (sim.run(older).phase, sim.run(newer).phase) == (Phase.SUPERSEDED, Phase.SERVING)
+
+
+def retired(sim: Simulation) -> str:
+    """A run that had the endpoint and was retired."""
+    run = drop(sim, BASE | {"idle": {"after": "1h", "wake_on_request": False}})
+    play(sim)
+    sim.clock.advance(timedelta(hours=3))
+    retire_idle(sim.world)
+    play(sim)
+    assert sim.run(run).phase is Phase.RETIRED
+    return run
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_a_retired_model_stays_retired_while_its_endpoint_is_emptied(sim, bad):
+    """It is not compared with, and no wish would wake it, should the rollout fail."""
+    first = retired(sim)
+    drop(sim, manifest(2, keep_old="0s"))
+    sim.clock.advance(timedelta(seconds=150))
+    better = {"gate": {"better_than_current": "eval_loss"}}
+    newer = drop(sim, manifest(3, rollout="direct") | better)
+    play(sim, minutes=22)
+    failing(sim, *[SERVICE] * (9 if bad else 0))
+    play(sim, minutes=240)
+    record = sim.endpoints.records["chat"]
+    assert sim.run(newer).phase is (Phase.FAILED if bad else Phase.SERVING), sim.run(newer).why
+    assert record.owner == (first if bad else newer)
+    assert record.rest is (Rest.RETIRED if bad else Rest.SERVING)
+
+
+def test_a_retired_model_that_is_recorded_as_asleep_is_not_compared_with(sim):
+    """A record of before may say so."""
+    retired(sim)
+    record = sim.endpoints.records["chat"]
+    sim.endpoints.records["chat"] = replace(record, rest=Rest.ASLEEP)
+    new = drop(sim, manifest(2) | {"gate": {"better_than_current": "eval_loss"}})
+    play(sim)
+    assert sim.run(new).phase is Phase.SERVING, sim.run(new).why
 
 
 # After the switch -------------------------------------------------------------------------------
