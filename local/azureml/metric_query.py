@@ -29,7 +29,6 @@ AGGREGATIONS = ("Average", "Count", "Maximum", "Minimum", "Total")
 GRAINS = ("PT1M", "PT5M", "PT15M", "PT30M", "PT1H", "PT6H", "PT12H", "P1D", "FULL")
 MOST_POINTS = 50_000
 _DURATION = TypeAdapter(timedelta)
-_MINUTE = timedelta(minutes=1)
 _CLAUSE = re.compile(r"^\(?\s*(?P<name>\w+)\s+eq\s+'(?P<value>[^']*)'\s*\)?$", re.IGNORECASE)
 
 

@@ -22,7 +22,6 @@ _NAME = re.compile(r"[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
 SHORTEST, LONGEST = 3, 32
 """Bounds of a name's length
 (learn.microsoft.com/azure/machine-learning/how-to-manage-quotas, online endpoints)."""
-MOST_MIRRORED = 50
 
 
 def invalid(problems: Mapping[str, Iterable[str]]) -> ArmError:

@@ -172,14 +172,6 @@ class Store:
         )
         return done.rowcount > 0
 
-    def delete_under(self, kind: str, prefix: str) -> int:
-        """Remove every document whose id starts with `prefix`; says how many."""
-        low, high = _range(prefix)
-        done = self._connection.execute(
-            "delete from documents where kind = ? and key >= ? and key < ?", (kind, low, high)
-        )
-        return done.rowcount
-
     def list(
         self,
         kind: str,

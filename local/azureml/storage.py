@@ -12,7 +12,7 @@ import functools
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,20 +91,6 @@ class Storage:
         """A signature over blobs and containers of this account; see `account_sas`."""
         return account_sas(self.account.name, self.account.key, hours)
 
-    def read_url(self, container: str, blob: str, hours: int = 1) -> str:
-        """An address of one blob that anybody can read for a while."""
-        from azure.storage.blob import BlobSasPermissions, generate_blob_sas
-
-        token = generate_blob_sas(
-            account_name=self.account.name,
-            container_name=container,
-            blob_name=blob,
-            account_key=self.account.key,
-            permission=BlobSasPermissions(read=True),
-            expiry=datetime.now(UTC) + timedelta(hours=hours),
-        )
-        return f"{self.account.endpoint}/{container}/{quote(blob)}?{token}"
-
     def download(self, container: str, path: str, target: Path) -> Path:
         """Fetch the blob at `path`, or every blob under it, into `target`.
 
@@ -145,11 +131,6 @@ class Storage:
                 client.upload_blob(name, stream, overwrite=True)
             number += 1
         return number
-
-    def upload_file(self, container: str, name: str, file: Path) -> None:
-        """Put one file at `name`."""
-        with file.open("rb") as stream:
-            self.container(container).upload_blob(name, stream, overwrite=True)
 
 
 def account_sas(account: str, key: str, hours: int = 1) -> str:

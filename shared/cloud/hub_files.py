@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-import msgspec
-
 from shared.cloud.failures import failing, plain, translation
+from shared.data.lines import as_line
 from shared.errors import DataRejected, DroptuneError, Problem, Unavailable
 
 if TYPE_CHECKING:
@@ -220,7 +219,7 @@ def of_this_machine(error: Exception) -> bool:
 def _line(row: Any) -> bytes:
     """A row as JSON. Half a surrogate pair has no UTF-8; it goes as its escape, and is refused as that."""
     try:
-        return msgspec.json.encode(row, enc_hook=str)
+        return as_line(row)
     except UnicodeEncodeError:
         return json.dumps(row, default=str).encode()
 

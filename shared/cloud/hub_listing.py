@@ -90,9 +90,8 @@ def listing(repository: Repository, config: str | None) -> Mapping[str, Split]:
 def _path(address: str, repository: Repository) -> str:
     """Where a file is in the repository."""
     path = address.removeprefix(f"{repository.address}/")
-    if (
-        path == address
-    ):  # of another commit: the library lets no other dataset and no other place pass
+    if path == address:
+        # Of another commit: the library lets no other dataset and no other place pass.
         raise DataRejected([_not_its_own(repository.name)])
     return path
 

@@ -58,7 +58,6 @@ class Outputs:
     ) -> None:
         self._files = files
         self._carving = carving(options, carved, settled=settled) if carved else None
-        self._settled = False
         self._encode = msgspec.json.Encoder().encode
         self._prompts = 0
         self.tallies = {split: SplitTally(options.token_limit) for split in SPLITS}
@@ -69,12 +68,11 @@ class Outputs:
         carving = self._carving
         if carving is None or split != "train":
             self._write(split, example)
-        elif self._settled:
+        elif carving.settled:
             self._write(carving.split_of(digest), example)
         else:
             for dealt, free in carving.deal(digest, example):
                 self._write(dealt, free)
-            self._settled = carving.settled
 
     def drop(self, split: str, source: str, number: int, line: bytes, refusal: Refusal) -> None:
         """List a refused row."""

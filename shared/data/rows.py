@@ -132,7 +132,7 @@ class Reader:
         self._form = self._forms[shapes[0]]
         self._given = Columns(options.columns, shapes)
         self._system = options.system
-        self._keeps = options.keep_columns
+        self._keep_columns = options.keep_columns
         self._kept = KeptColumns(options.keep_columns) if options.keep_columns else None
         self._decode_tools = msgspec.json.Decoder(list[dict[str, Any]]).decode
         self._encode = msgspec.json.Encoder().encode
@@ -140,7 +140,7 @@ class Reader:
 
     def columns_among(self, table: Sequence[str]) -> list[str]:
         """Of a table's columns those that `read` looks at; what becomes of a row does not depend on the others."""
-        read = {*self._given.among(table), *self._keeps}
+        read = {*self._given.among(table), *self._keep_columns}
         return [name for name in table if name in read]
 
     def read(self, given: bytes | dict[str, Any]) -> Example | Refusal | None:

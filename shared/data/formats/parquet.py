@@ -77,15 +77,15 @@ def parquet_rows(
             page_checksum_verification=True,
             read_dictionary=[
                 column
-                for column, size in footer.coded.items()
-                if size * MOST_RATIO * at_once > MOST_DENSE
+                for column, dictionary in footer.coded.items()
+                if dictionary * MOST_RATIO * at_once > MOST_DENSE
             ],
         ) as parquet:
             _check_columns(parquet.schema_arrow.names, file.name)
             first = 1
             for batch in _ahead(_batches(parquet, at_once, wanted)):
                 for some in written_out(batch):
-                    yield from rows_of_batch(some, first=first, limit=limit)
+                    yield from _rows_of_batch(some, first=first, limit=limit)
                     first += len(some)
     except (PageTooLarge, DictionaryTooLarge) as error:
         mend = "Write it anew with pages of about 1 MB, or as JSON lines"
@@ -129,7 +129,7 @@ def _ahead(batches: Iterator[Any]) -> Iterator[Any]:
             yield batch
 
 
-def rows_of_batch(batch: Any, *, first: int, limit: int) -> Iterator[Lines | Parsed]:
+def _rows_of_batch(batch: Any, *, first: int, limit: int) -> Iterator[Lines | Parsed]:
     """The rows of an Arrow record batch, as for `parquet_rows`.
 
     Args:
@@ -141,8 +141,8 @@ def rows_of_batch(batch: Any, *, first: int, limit: int) -> Iterator[Lines | Par
     if parsed and _most_json(batch.to_struct_array()) > limit:
         if len(batch) > 1:
             half = len(batch) // 2
-            yield from rows_of_batch(batch.slice(0, half), first=first, limit=limit)
-            yield from rows_of_batch(batch.slice(half), first=first + half, limit=limit)
+            yield from _rows_of_batch(batch.slice(0, half), first=first, limit=limit)
+            yield from _rows_of_batch(batch.slice(half), first=first + half, limit=limit)
             return
         parsed = False  # its JSON has to tell whether it is too long
     try:
@@ -153,7 +153,7 @@ def rows_of_batch(batch: Any, *, first: int, limit: int) -> Iterator[Lines | Par
     except UnicodeDecodeError as error:  # text is decoded only here, all of a batch at once
         if len(batch) > 1:
             for place in range(len(batch)):
-                yield from rows_of_batch(batch.slice(place, 1), first=first + place, limit=limit)
+                yield from _rows_of_batch(batch.slice(place, 1), first=first + place, limit=limit)
         else:
             beginning = bytes(error.object[:_EXCERPT])
             yield Lines(first, [beginning], Refusal(Reason.NOT_UTF8, error.reason))
