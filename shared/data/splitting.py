@@ -52,7 +52,7 @@ class Carving:
     back. `rest` deals them out at the end.
 
     Args:
-        fractions: For each missing split the share of train's rows that it gets.
+        fractions: For each missing split the share of train's rows that it gets; below 1 together.
         settled: Whether rows that were dealt elsewhere gave each of them one already.
     """
 
@@ -61,15 +61,15 @@ class Carving:
         share = 0.0
         for split, fraction in fractions.items():
             share += fraction
-            self._bounds.append((min(int(share * _WHOLE), _WHOLE - 1).to_bytes(8), split))
+            self._bounds.append((int(share * _WHOLE).to_bytes(8), split))
         self._train = self._bounds[-1][0]
         self._empty = set() if settled else set(fractions)
         self._held: list[tuple[bytes, Example]] = []
 
     @property
     def settled(self) -> bool:
-        """Whether each carved split has a row and no row is held back: `split_of` says all from here on."""
-        return not (self._empty or self._held)
+        """Whether each carved split has a row, so that none is held back: `split_of` says all from here on."""
+        return not self._empty
 
     def deal(self, digest: bytes, example: Example) -> Iterator[tuple[str, Example]]:
         """Where this row goes, unless it is held back, and which held rows are free now."""

@@ -265,7 +265,12 @@ said = (
 kinds = pa.schema(
     [
         ("said", pa.string()),
-        ("turns", pa.list_(pa.struct([("role", pa.string()), ("what", pa.large_string())]))),
+        (
+            "turns",
+            pa.list_(
+                pa.struct([("role", pa.string()), ("what was said then " * 4, pa.large_string())])
+            ),
+        ),
         ("nothing", pa.list_(pa.null())),
     ]
 )
@@ -274,7 +279,7 @@ rows_of_text = st.fixed_dictionaries(
         "said": said,
         "turns": st.none()
         | st.lists(
-            st.none() | st.fixed_dictionaries({"role": said, "what": said}),
+            st.none() | st.fixed_dictionaries({"role": said, "what was said then " * 4: said}),
             max_size=4,
         ),
         "nothing": st.lists(st.none(), max_size=40),

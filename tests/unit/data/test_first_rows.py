@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from shared.data import selection
 from shared.data.prepare import Options, prepare
 from shared.errors import DataRejected
 from tests.memory import MemorySink, MemorySource, conversations, jsonl
+from tests.unit.data.rows_of_bytes import MemoryFile
 
 
 def train_of(*rows):
@@ -34,6 +38,21 @@ def test_the_first_rows_are_the_same_share_of_each_file():
     assert (read.rows, read.blank, read.not_selected) == (111, 6, 78)
     assert read.bytes == sum(len(source.content) for source in sources["train"])
     assert [source.readings for source in sources["train"]] == [2, 2]
+
+
+def test_the_first_rows_of_a_table_are_those_of_the_same_lines():
+    body = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(conversations(400)), body)
+    sinks = MemorySink(), MemorySink()
+    for sink, source in zip(
+        sinks,
+        (MemoryFile(body.getvalue(), "a.parquet"), MemorySource(jsonl(*conversations(400)))),
+        strict=True,
+    ):
+        report = prepare({"train": [source]}, sink, Options(sampling="first", percent=30)).report
+        read = report.inputs["train"]
+        assert (read.rows, read.blank, read.not_selected) == (400, 0, 280)
+    assert sinks[0].read("train.jsonl") == sinks[1].read("train.jsonl")
 
 
 def test_the_first_of_all_rows_are_all_and_need_no_counting():

@@ -26,8 +26,12 @@ def turns(*given, **columns):
 
 
 def read(row, **options):
+    """What becomes of a row: the same whether it comes as JSON or as values."""
     line = row if isinstance(row, bytes) else json.dumps(row).encode()
-    return Reader(Options(**options)).read(line)
+    found = Reader(Options(**options)).read(line)
+    if isinstance(row, dict):
+        assert Reader(Options(**options)).read(row) == found
+    return found
 
 
 def written(row, **options):
