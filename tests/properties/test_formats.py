@@ -268,7 +268,7 @@ kinds = pa.schema(
         (
             "turns",
             pa.list_(
-                pa.struct([("role", pa.string()), ("what was said then " * 4, pa.large_string())])
+                pa.struct([("role", pa.string()), ("what was said then " * 12, pa.large_string())])
             ),
         ),
         ("nothing", pa.list_(pa.null())),
@@ -279,7 +279,7 @@ rows_of_text = st.fixed_dictionaries(
         "said": said,
         "turns": st.none()
         | st.lists(
-            st.none() | st.fixed_dictionaries({"role": said, "what was said then " * 4: said}),
+            st.none() | st.fixed_dictionaries({"role": said, "what was said then " * 12: said}),
             max_size=4,
         ),
         "nothing": st.lists(st.none(), max_size=40),
