@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from shared.data.reasons import Refusal
+    from shared.data.judging.verdicts import Refused
     from shared.data.rows import Example
     from shared.data.seen import DigestSet
     from shared.data.splitting import Carving
@@ -30,9 +30,9 @@ class DigestFile:
         self._write = write
         self._waiting = bytearray()
 
-    def add(self, digest: bytes) -> None:
-        """Append one."""
-        self._waiting += digest
+    def add(self, digests: bytes) -> None:
+        """Append some, run together."""
+        self._waiting += digests
         if len(self._waiting) >= _BLOCK:
             self.flush()
 
@@ -49,13 +49,11 @@ class DigestTaker:
     def __init__(self, files: dict[str, DigestFile]) -> None:
         self._files = files
 
-    def place(self, split: str, digest: bytes, _example: Example) -> None:
-        """Note a row that is new in this share."""
-        self._files[split].add(digest)
+    def place(self, split: str, examples: Sequence[Example]) -> None:
+        """Note rows that are new in this share."""
+        self._files[split].add(b"".join([example.digest for example in examples]))
 
-    def drop(
-        self, _split: str, _source: str, _number: int, _line: bytes, _refusal: Refusal
-    ) -> None:
+    def drop(self, _split: str, _source: str, _number: int, _row: Refused) -> None:
         """A refused row is told of in the second pass."""
 
 

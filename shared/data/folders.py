@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from io import FileIO
 
 #: What a processor's cache holds while its lines are cut, checked and written.
-_BLOCK = 1 << 17
+_BLOCK = 1 << 18
 #: Bytes that are worth handing to another thread, and how many times that may wait for the disk.
 _HANDFUL = 1 << 20
 _MOST_UNWRITTEN = 2
@@ -62,7 +62,7 @@ class FileSource:
         return f"{self.name}#{facts.st_size}-{facts.st_mtime_ns}"
 
     def blocks(self) -> Iterator[bytes]:
-        """Its bytes, 128 KiB at a time.
+        """Its bytes, 256 KiB at a time.
 
         Raises:
             shared.errors.Missing: There is no such file.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 BOM = b"\xef\xbb\xbf"
 _NEWLINE = b"\n"
+_PORTION: Final = 1 << 19
 #: What remains of a line that is too long, to show its author which it was.
 _PREFIX = 256
 
@@ -33,6 +34,10 @@ class Lines(NamedTuple):
     lines: list[bytes]
     refusal: Refusal | None = None
 
+    def line(self, number: int) -> bytes:
+        """The row of this number."""
+        return self.lines[number - self.first]
+
 
 class Parsed(NamedTuple):
     """Some rows whose columns their format has as values already: no need to write JSON and read it again.
@@ -51,6 +56,10 @@ class Parsed(NamedTuple):
     def lines(self) -> list[bytes]:
         """The rows as JSON."""
         return [as_line(row) for row in self.rows]
+
+    def line(self, number: int) -> bytes:
+        """The row of this number as JSON."""
+        return as_line(self.rows[number - self.first])
 
 
 def as_line(row: bytes | dict[str, Any]) -> bytes:
@@ -101,6 +110,21 @@ def lines_of(blocks: Iterable[bytes], *, limit: int) -> Iterator[Lines]:
         if number == 1:
             rest.lines[0] = rest.lines[0].removeprefix(BOM)
         yield rest
+
+
+def portions(chunks: Iterable[Lines | Parsed]) -> Iterator[Lines | Parsed]:
+    """The same rows, no more than 512 KiB of lines at a time, unless one line is longer: what is worth handing on."""
+    for chunk in chunks:
+        if isinstance(chunk, Parsed) or sum(map(len, chunk.lines)) <= _PORTION:
+            yield chunk
+            continue
+        begun, size = 0, 0
+        for place, line in enumerate(chunk.lines):
+            size += len(line)
+            if size > _PORTION and place > begun:
+                yield Lines(chunk.first + begun, chunk.lines[begun:place], chunk.refusal)
+                begun, size = place, len(line)
+        yield Lines(chunk.first + begun, chunk.lines[begun:], chunk.refusal)
 
 
 def _cut(block: bytes) -> list[bytes]:

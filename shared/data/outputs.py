@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,16 +15,15 @@ from shared.data.tallies import SplitTally
 from shared.data.writing import LinesFile, lines_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from shared.data.judging.verdicts import Refused
     from shared.data.options import Options
     from shared.data.ports import Sink
-    from shared.data.reasons import Refusal
     from shared.data.rows import Example
 
 SPLITS = ("train", "validation", "test")
 DROPPED_FILE = "dropped.jsonl"
-_EXCERPT = 200
 _SHOWN_EXAMPLES = 3
 _SHOWN_MESSAGES = 12
 _SHOWN_CHARACTERS = 500
@@ -38,6 +38,12 @@ class _Dropped(msgspec.Struct):
     reason: str
     detail: str
     row: str
+
+
+class _Conversation(msgspec.Struct):
+    """A written line without its further columns."""
+
+    messages: list[ShownMessage]
 
 
 class Outputs:
@@ -63,41 +69,42 @@ class Outputs:
         self.tallies = {split: SplitTally(options.token_limit) for split in SPLITS}
         self.shown: list[ShownRow] = []
 
-    def place(self, split: str, digest: bytes, example: Example) -> None:
-        """Write an example to its split, or to the one that the draw of its digest deals it to."""
-        carving = self._carving
-        if carving is None or split != "train":
-            self._write(split, example)
-        elif carving.settled:
-            self._write(carving.split_of(digest), example)
+    def place(self, split: str, examples: Sequence[Example]) -> None:
+        """Write examples to their split, or each to the one that the draw of its digest deals it to."""
+        if self._carving is None or split != "train":
+            self._write(split, examples)
         else:
-            for dealt, free in carving.deal(digest, example):
-                self._write(dealt, free)
+            self._write_all(self._carving.deal(examples))
 
-    def drop(self, split: str, source: str, number: int, line: bytes, refusal: Refusal) -> None:
+    def drop(self, split: str, source: str, number: int, row: Refused) -> None:
         """List a refused row."""
-        excerpt = line[:_EXCERPT].decode(errors="replace").rstrip("\r\ufffd")
-        entry = _Dropped(source, split, number, refusal.reason.value, refusal.detail, excerpt)
-        self._files["dropped"].add(self._encode(entry))
+        excerpt = row.excerpt.decode(errors="replace").rstrip("\r\ufffd")
+        entry = _Dropped(source, split, number, row.reason.value, row.detail, excerpt)
+        self._files["dropped"].add([self._encode(entry)])
 
     def finish(self) -> None:
         """Write what was held back until all rows were known."""
         if self._carving is not None:
-            for split, example in self._carving.rest():
-                self._write(split, example)
+            self._write_all(self._carving.rest())
 
-    def _write(self, split: str, example: Example) -> None:
-        self._files[split].add(example.line)
-        self.tallies[split].add(example)
+    def _write_all(self, dealt: Iterable[tuple[str, Sequence[Example]]]) -> None:
+        for split, examples in dealt:
+            self._write(split, examples)
+
+    def _write(self, split: str, examples: Sequence[Example]) -> None:
+        lines = [example.line for example in examples]
+        self._files[split].add(lines)
+        self.tallies[split].add(examples)
         if split == "test" and self._prompts < MOST_PROMPTS:
-            self._keep_prompt(example.line)
+            self._keep_prompts(lines)
         elif split == "train" and len(self.shown) < _SHOWN_EXAMPLES:
-            self.shown.append(_shown(example.conversation))
+            self.shown += map(_shown, lines[: _SHOWN_EXAMPLES - len(self.shown)])
 
-    def _keep_prompt(self, line: bytes) -> None:
-        if (prompt := prompt_of(line)) is not None:
-            self._files["prompts"].add(prompt)
-            self._prompts += 1
+    def _keep_prompts(self, lines: Sequence[bytes]) -> None:
+        found = (prompt for line in lines if (prompt := prompt_of(line)) is not None)
+        kept = list(islice(found, MOST_PROMPTS - self._prompts))
+        self._files["prompts"].add(kept)
+        self._prompts += len(kept)
 
 
 def carving(options: Options, carved: Sequence[str], *, settled: bool = False) -> Carving:
@@ -125,7 +132,7 @@ def outputs_in(sink: Sink, options: Options, carved: Sequence[str]) -> Iterator[
 
 
 def _shown(line: bytes) -> ShownRow:
-    row = msgspec.json.decode(line, type=ShownRow)
+    row = msgspec.json.decode(line, type=_Conversation)
     first = [
         ShownMessage(message.role, _cut(message.content))
         for message in row.messages[:_SHOWN_MESSAGES]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared.data.judging.judges import Judges
 from shared.data.options import Options
 from shared.data.outputs import SPLITS, outputs_in
 from shared.data.page import PAGE_FILE, page
@@ -160,8 +161,12 @@ def alone(
     """Prepare it all in this process; returns what became of it, fit to train on or not."""
     started = time.monotonic()
     carved = carved_from_train(sources)
-    with DigestSet() as seen, outputs_in(sink, options, carved) as outputs:
-        selection = Selection(outputs, options, seen, on_progress)
+    with (
+        DigestSet() as seen,
+        Judges(options) as judges,
+        outputs_in(sink, options, carved) as outputs,
+    ):
+        selection = Selection(outputs, options, judges, seen, on_progress)
         for split, source in in_order(sources):
             if not selection.hopeless:
                 selection.read(split, source)

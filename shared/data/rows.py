@@ -39,6 +39,7 @@ from shared.data.shapes import (
     named_shape,
     shapes_of,
 )
+from shared.data.splitting import digest_with
 from shared.data.turns import TurnPatterns, Turns
 
 if TYPE_CHECKING:
@@ -58,12 +59,12 @@ class Written(msgspec.Struct, gc=False, omit_defaults=True):
     tools: list[dict[str, Any]] | None = None
 
 
-class Example(msgspec.Struct, frozen=True, gc=False):
+class Example(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=0):
     """A valid row.
 
     Attributes:
         line: Its bytes as written, without the line break.
-        conversation: Its bytes without kept columns: rows that have them in common are the same.
+        digest: 16 bytes that stand for it without kept columns: rows that have them in common are the same.
         turns: The pattern of its roles.
         characters: Code points of content.
         tokens: An estimate of its length in tokens, without the model's tokenizer: a quarter of the UTF-8 bytes of
@@ -71,7 +72,7 @@ class Example(msgspec.Struct, frozen=True, gc=False):
     """
 
     line: bytes
-    conversation: bytes
+    digest: bytes
     turns: Turns
     characters: int
     tokens: int
@@ -136,6 +137,7 @@ class Reader:
         self._kept = KeptColumns(options.keep_columns) if options.keep_columns else None
         self._decode_tools = msgspec.json.Decoder(list[dict[str, Any]]).decode
         self._encode = msgspec.json.Encoder().encode
+        self._digest = digest_with(options.seed)
         self._patterns = TurnPatterns()
 
     def columns_among(self, table: Sequence[str]) -> list[str]:
@@ -215,7 +217,7 @@ class Reader:
             line = conversation[:-1] + self._kept.of(as_line(given)) + b"}"
         size = len(conversation) - turns.overhead
         tokens = size // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE * turns.kept
-        return Example(line, conversation, turns, characters, tokens)
+        return Example(line, self._digest(conversation), turns, characters, tokens)
 
     def _system_before(self, first: Message, column: str | None) -> str | Refusal | None:
         """The system message to be put before the first message, if there is one to be put."""

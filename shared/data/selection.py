@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shared.data.first_rows import extent_of, first_rows
 from shared.data.formats.reading import rows_of, unit_of
-from shared.data.lines import Parsed, as_line
+from shared.data.judging.verdicts import refused
+from shared.data.lines import portions
 from shared.data.reasons import Reason, Refusal
-from shared.data.rows import Example, Reader
+from shared.data.rows import Example
 from shared.data.splitting import Sampling
-from shared.data.tallies import InputTally
+from shared.data.tallies import InputTally, Meter
 from shared.data.verdict import FirstExamples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from shared.data.lines import Lines
+    from shared.data.judging.judges import Judges
+    from shared.data.judging.verdicts import Refused, Verdict
+    from shared.data.lines import Lines, Parsed
     from shared.data.options import Options
     from shared.data.ports import Source
     from shared.data.seen import DigestSet
@@ -67,10 +71,10 @@ class Progress:
 class Taker(Protocol):
     """Where selected rows go: `shared.data.outputs.Outputs`, or whoever only counts them."""
 
-    def place(self, split: str, digest: bytes, example: Example) -> None:
-        """Take an example that is new."""
+    def place(self, split: str, examples: Sequence[Example]) -> None:
+        """Take examples that are new, in their order."""
 
-    def drop(self, split: str, source: str, number: int, line: bytes, refusal: Refusal) -> None:
+    def drop(self, split: str, source: str, number: int, row: Refused) -> None:
         """Take a refused row."""
 
 
@@ -80,6 +84,7 @@ class Selection:
     Args:
         outputs: Where rows go.
         options: How the dataset is prepared.
+        judges: Judge the rows.
         seen: Remembers the rows; has those that were read before, each with the `mark_of` its split.
         on_progress: Told how far it is.
         gives_up: Whether to stop at data that is hopeless, or only to note its course.
@@ -96,6 +101,7 @@ class Selection:
         self,
         outputs: Taker,
         options: Options,
+        judges: Judges,
         seen: DigestSet,
         on_progress: Callable[[Progress], None],
         *,
@@ -103,13 +109,13 @@ class Selection:
     ) -> None:
         self._outputs = outputs
         self._options = options
+        self._judges = judges
         self._seen = seen
         self._on_progress = on_progress
         self._next_look = 0.0
         self._gives_up = gives_up
-        self._reader = Reader(options)
         self._first = options.sampling == "first" and options.percent < 100  # noqa: PLR2004
-        self._sampling = Sampling(100 if self._first else options.percent, options.seed)
+        self._sampling = Sampling(100 if self._first else options.percent)
         self._dropped = 0
         self._unit = "line"
         self.inputs: dict[str, InputTally] = {}
@@ -129,26 +135,27 @@ class Selection:
         if self._first:
             self._read_first(split, source, tally)
         else:
-            self._take_all(split, source, self._lines(source, tally))
+            meter = Meter()
+            self._take_all(split, source, meter.passing(self._lines(source, meter.count)), meter)
         if not self._gives_up:
             self.course.append((self._dropped, self._asked()))
         self._look(split, source.name, at_once=True)
 
-    def _lines(self, source: Source, tally: InputTally | None) -> Iterator[Lines | Parsed]:
-        count = _uncounted if tally is None else tally.count_bytes
-        return rows_of(
+    def _lines(self, source: Source, count: Callable[[int], None]) -> Iterator[Lines | Parsed]:
+        chunks = rows_of(
             source,
             limit=self._options.max_row_bytes,
             count=count,
-            columns=self._reader.columns_among,
+            columns=self._judges.columns_among,
         )
+        return portions(chunks)
 
     def _read_first(self, split: str, source: Source, tally: InputTally) -> None:
         """Take the first rows of a source; all of it is counted as read, once."""
         rows, blank = tally.rows, tally.blank
-        extent = extent_of(self._watched(split, source, self._lines(source, tally)))
+        extent = extent_of(self._watched(split, source, self._lines(source, tally.count_bytes)))
         share = extent.share(self._options.percent)
-        self._take_all(split, source, first_rows(self._lines(source, None), share))
+        self._take_all(split, source, first_rows(self._lines(source, _uncounted), share))
         if not self.hopeless:
             tally.rows, tally.blank = rows + extent.rows, blank + extent.blank
             tally.not_selected += extent.rows - share
@@ -160,19 +167,26 @@ class Selection:
             yield chunk
             self._look(split, source.name)
 
-    def _take_all(self, split: str, source: Source, chunks: Iterable[Lines | Parsed]) -> None:
-        for chunk in self._watched(split, source, chunks):
-            if chunk.refusal is not None:
-                self.inputs[split].rows += 1
-                self._invalid(split, source.name, chunk.first, chunk.lines[0], chunk.refusal)
-            elif isinstance(chunk, Parsed):
-                self._take(split, source.name, chunk.first, chunk.rows)
-            else:
-                self._take(split, source.name, chunk.first, chunk.lines)
-            if self.hopeless:
-                return
-            if not self._gives_up:
-                self._note()
+    def _take_all(
+        self,
+        split: str,
+        source: Source,
+        chunks: Iterable[Lines | Parsed],
+        meter: Meter | None = None,
+    ) -> None:
+        tally = self.inputs[split]
+        with closing(self._judges.verdicts(chunks)) as judged:
+            for chunk, verdicts in judged:
+                if meter is not None:
+                    tally.count_bytes(meter.take())
+                self._take(split, source.name, chunk, verdicts)
+                if self.hopeless:
+                    return
+                if not self._gives_up:
+                    self._note()
+                self._look(split, source.name)
+        if meter is not None:
+            tally.count_bytes(meter.rest())
 
     def _note(self) -> None:
         """Note the course, if the last time is some rows ago: a chunk may be one row."""
@@ -181,52 +195,39 @@ class Selection:
             self.course.append((self._dropped, asked))
 
     def _take(
-        self, split: str, source: str, first: int, rows: Sequence[bytes | dict[str, Any]]
+        self, split: str, source: str, chunk: Lines | Parsed, verdicts: Sequence[Verdict]
     ) -> None:
         tally, mark = self.inputs[split], mark_of(split)
-        sampling, takes_all = self._sampling, self._sampling.takes_all
-        read, digest_of, add, place = (
-            self._reader.read,
-            sampling.digest,
-            self._seen.add,
-            self._outputs.place,
-        )
-        for number, row in enumerate(rows, first):
-            verdict = read(row)
+        takes_all, takes, add = self._sampling.takes_all, self._sampling.takes, self._seen.add
+        new: list[Example] = []
+        for number, verdict in enumerate(verdicts, chunk.first):
             if verdict is None:
                 tally.blank += 1
                 continue
             tally.rows += 1
+            if not (takes_all or takes(verdict.digest)):
+                tally.not_selected += 1
+                continue
             if isinstance(verdict, Example):
-                digest = digest_of(verdict.conversation)
-                if not (takes_all or sampling.takes(digest)):
-                    tally.not_selected += 1
-                elif known := add(digest, mark):
-                    again = _seen_in(_ORDER[known - 1], split)
-                    self._refuse(split, source, number, as_line(row), again)
-                else:
-                    place(split, digest, verdict)
+                known = add(verdict.digest, mark)
+                if not known:
+                    new.append(verdict)
+                    continue
+                again = _seen_in(_ORDER[known - 1], split)
+                self._refuse(split, source, number, refused(chunk.line(number), again))
             else:
-                self._invalid(split, source, number, as_line(row), verdict)
+                self._refuse(split, source, number, verdict)
             if self.hopeless:
-                return
+                break
+        self._outputs.place(split, new)
 
-    def _invalid(
-        self, split: str, source: str, number: int, line: bytes, refusal: Refusal
-    ) -> None:
-        """Refuse a row that is no example, if it belongs to the sample by its raw bytes."""
-        if self._sampling.takes(self._sampling.digest(line)):
-            self._refuse(split, source, number, line, refusal)
-        else:
-            self.inputs[split].not_selected += 1
-
-    def _refuse(self, split: str, source: str, number: int, line: bytes, refusal: Refusal) -> None:
+    def _refuse(self, split: str, source: str, number: int, row: Refused) -> None:
         tally = self.inputs[split]
-        tally.dropped[refusal.reason] += 1
+        tally.dropped[row.reason] += 1
         self._dropped += 1
-        self._outputs.drop(split, source, number, line, refusal)
+        self._outputs.drop(split, source, number, row)
         place = f"{source} {self._unit} {number}"
-        self.first_examples.add(refusal.reason, place, refusal.detail)
+        self.first_examples.add(row.reason, place, row.detail)
         if self._dropped % _REFUSALS_A_LOOK == 0:
             self._look(split, source)
             if self._gives_up and self._dropped >= PATIENCE:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.data.digests import DigestFile, DigestTaker, among, digests_in, settles
+from shared.data.judging.judges import Judges
 from shared.data.outputs import DROPPED_FILE, SPLITS, Outputs, carving
 from shared.data.prepare import Findings, alone, carved_from_train, conclude, finished
 from shared.data.prompts import MOST_PROMPTS, PROMPTS_FILE
@@ -137,9 +138,13 @@ class ShardedPreparation:
                 )
                 for split in SPLITS
             }
-            seen = stack.enter_context(DigestSet())
             selection = Selection(
-                DigestTaker(files), self._options, seen, self._on_progress, gives_up=False
+                DigestTaker(files),
+                self._options,
+                stack.enter_context(Judges(self._options)),
+                stack.enter_context(DigestSet()),
+                self._on_progress,
+                gives_up=False,
             )
             for split, source in self._shares[rank]:
                 selection.read(split, source)
@@ -164,7 +169,10 @@ class ShardedPreparation:
             outputs = Outputs(files, self._options, self._carved, settled=settled)
             seen = stack.enter_context(DigestSet())
             self._remember(seen, group)
-            selection = Selection(outputs, self._options, seen, self._on_progress, gives_up=False)
+            judges = stack.enter_context(Judges(self._options))
+            selection = Selection(
+                outputs, self._options, judges, seen, self._on_progress, gives_up=False
+            )
             for split, source in chain.from_iterable(self._shares[share] for share in group):
                 selection.read(split, source)
             outputs.finish()

@@ -8,17 +8,26 @@ test when a file is added.
 from __future__ import annotations
 
 from bisect import insort
+from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING
 
 import xxhash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from shared.data.rows import Example
 
 _WHOLE = 1 << 64
+
+
+def digest_with(seed: int) -> Callable[[bytes], bytes]:
+    """Gives a row's 16 bytes; with another seed others, so that another sample is taken and split differently.
+
+    XXH3 costs a tenth of BLAKE2b, which would be the dearest step of reading a row.
+    """
+    return partial(xxhash.xxh3_128_digest, seed=seed)
 
 
 class Sampling:
@@ -26,18 +35,14 @@ class Sampling:
 
     Args:
         percent: Above 0, up to 100.
-        seed: Another seed takes another sample and splits differently.
 
     Attributes:
-        digest: Gives a row's 16 bytes. XXH3 costs a tenth of BLAKE2b, which would be the dearest step
-            of reading a row.
         takes_all: Whether every row belongs to the sample.
     """
 
-    def __init__(self, percent: float, seed: int) -> None:
+    def __init__(self, percent: float) -> None:
         self.takes_all = percent >= 100  # noqa: PLR2004
         self._below = int(percent / 100 * _WHOLE)
-        self.digest: Callable[[bytes], bytes] = partial(xxhash.xxh3_128_digest, seed=seed)
 
     def takes(self, digest: bytes) -> bool:
         """Whether the row belongs to the sample: by the digest's first half."""
@@ -64,39 +69,47 @@ class Carving:
             self._bounds.append((int(share * _WHOLE).to_bytes(8), split))
         self._train = self._bounds[-1][0]
         self._empty = set() if settled else set(fractions)
-        self._held: list[tuple[bytes, Example]] = []
+        self._held: list[Example] = []
 
-    @property
-    def settled(self) -> bool:
-        """Whether each carved split has a row, so that none is held back: `split_of` says all from here on."""
-        return not self._empty
+    def deal(self, examples: Sequence[Example]) -> Iterator[tuple[str, Sequence[Example]]]:
+        """Where these rows go, unless they are held back, and which held rows are free now."""
+        dealt = 0
+        while self._empty and dealt < len(examples):
+            yield from self._deal_one(examples[dealt])
+            dealt += 1
+        train = self._train
+        rest = examples[dealt:]
+        kept = [example for example in rest if example.digest[8:] >= train]
+        if kept:
+            yield "train", kept
+        if len(kept) < len(rest):
+            carved: defaultdict[str, list[Example]] = defaultdict(list)
+            for example in rest:
+                if example.digest[8:] < train:
+                    carved[self.split_of(example.digest)].append(example)
+            yield from carved.items()
 
-    def deal(self, digest: bytes, example: Example) -> Iterator[tuple[str, Example]]:
-        """Where this row goes, unless it is held back, and which held rows are free now."""
-        split = self.split_of(digest)
-        if split != "train":
-            self._empty.discard(split)
-            yield split, example
-        if self._empty:
-            if split == "train":
-                insort(self._held, (digest[8:], example), key=lambda held: held[0])
-            while len(self._held) > len(self._empty):
-                yield "train", self._held.pop()[1]
+    def _deal_one(self, example: Example) -> Iterator[tuple[str, Sequence[Example]]]:
+        """As `deal`, of one row, while splits are empty."""
+        split = self.split_of(example.digest)
+        if split == "train":
+            insort(self._held, example, key=lambda held: held.digest[8:])
         else:
-            if split == "train":
-                yield "train", example
-            for _, held in self._held:
-                yield "train", held
-            self._held.clear()
+            self._empty.discard(split)
+            yield split, (example,)
+        held = len(self._empty)
+        if free := self._held[held:]:
+            del self._held[held:]
+            yield "train", free
 
-    def rest(self) -> Iterator[tuple[str, Example]]:
+    def rest(self) -> Iterator[tuple[str, Sequence[Example]]]:
         """The rows held back to the end: one to each split that is still empty."""
         for split in sorted(self._empty):
             if self._held:
-                yield split, self._held.pop(0)[1]
-        for _, example in self._held:
-            yield "train", example
-        self._held.clear()
+                yield split, (self._held.pop(0),)
+        if self._held:
+            yield "train", self._held
+        self._held = []
 
     def split_of(self, digest: bytes) -> str:
         """The split that the digest draws: a carved one, or train."""

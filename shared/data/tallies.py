@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from shared.data.report import InputReport, SplitReport, bin_of, by_role, most_frequent_first
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from shared.data.reasons import Reason
     from shared.data.rows import Example
     from shared.data.turns import Turns
+
+_Chunk = TypeVar("_Chunk")
 
 _MOST: Final = 1 << 15
 """Examples that are noted before figures are made of them: ten megabytes at worst."""
@@ -46,6 +48,33 @@ class InputTally:
         )
 
 
+class Meter:
+    """Bytes read for the chunks that were taken, however far reading runs ahead of taking."""
+
+    def __init__(self) -> None:
+        self._read = 0
+        self._ahead: deque[int] = deque()
+
+    def count(self, size: int) -> None:
+        """Bytes were read, for the chunk that comes next."""
+        self._read += size
+
+    def passing(self, chunks: Iterable[_Chunk]) -> Iterator[_Chunk]:
+        """The same chunks."""
+        for chunk in chunks:
+            self._ahead.append(self.rest())
+            yield chunk
+
+    def take(self) -> int:
+        """Bytes that were read for the next chunk to be taken."""
+        return self._ahead.popleft()
+
+    def rest(self) -> int:
+        """Bytes that were read since the last chunk."""
+        read, self._read = self._read, 0
+        return read
+
+
 class SplitTally:
     """Counts while one split is written.
 
@@ -66,13 +95,13 @@ class SplitTally:
         self._characters: list[int] = []
         self._tokens: list[int] = []
 
-    def add(self, example: Example) -> None:
-        """Count one example."""
-        self._bytes += len(example.line) + 1
-        self._turns.append(example.turns)
-        self._characters.append(example.characters)
-        self._tokens.append(example.tokens)
-        if len(self._turns) == _MOST:
+    def add(self, examples: Sequence[Example]) -> None:
+        """Count examples."""
+        self._bytes += sum([len(example.line) for example in examples]) + len(examples)
+        self._turns += [example.turns for example in examples]
+        self._characters += [example.characters for example in examples]
+        self._tokens += [example.tokens for example in examples]
+        if len(self._turns) >= _MOST:
             self._before = self.report()
             self._begin()
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from shared.data.ports import Sink
 
@@ -15,17 +15,17 @@ _BLOCK = 1 << 16
 
 
 class LinesFile:
-    """Takes lines one at a time and passes them on 64 KiB at a time."""
+    """Takes lines and passes them on 64 KiB at a time, or more if more come at once."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
         self._lines: list[bytes] = []
         self._size = 0
 
-    def add(self, line: bytes) -> None:
-        """Append a line, given without its line break."""
-        self._lines.append(line)
-        self._size += len(line) + 1
+    def add(self, lines: Sequence[bytes]) -> None:
+        """Append lines, given without their line breaks."""
+        self._lines += lines
+        self._size += sum(map(len, lines))
         if self._size >= _BLOCK:
             self.flush()
 

@@ -27,10 +27,10 @@ examples = st.builds(
 ).map(lambda row: Reader().read(msgspec.json.encode(row)))
 
 
-def split_of(examples, limit):
+def split_of(examples, limit, at_once=1):
     tally = SplitTally(limit)
-    for example in examples:
-        tally.add(example)
+    for start in range(0, len(examples), at_once):
+        tally.add(examples[start : start + at_once])
     return tally.report()
 
 
@@ -48,11 +48,16 @@ def test_two_parts_of_a_split_add_up_to_it(rows, cut, limit):
 
 
 @untimed
-@given(st.lists(examples, max_size=12), st.none() | st.integers(1, 2000), st.integers(1, 5))
-def test_figures_are_the_same_however_often_they_are_made_on_the_way(rows, limit, most):
+@given(
+    st.lists(examples, max_size=12),
+    st.none() | st.integers(1, 2000),
+    st.integers(1, 5),
+    st.integers(1, 5),
+)
+def test_figures_are_the_same_however_often_they_are_made_on_the_way(rows, limit, most, at_once):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(tallies, "_MOST", most)
-        often = split_of(rows, limit)
+        often = split_of(rows, limit, at_once)
     assert msgspec.json.encode(often) == msgspec.json.encode(split_of(rows, limit))
 
 

@@ -342,7 +342,7 @@ def test_kept_columns_are_text_in_every_row_beside_the_conversation():
     kept = {"id": "7", "note": "é\n", "tags": '["a",{"b":1.5}]', "none": "", "absent": ""}
     assert json.loads(example.line) == conversation("q", "a") | kept | {"question": "q"}
     assert list(json.loads(example.line)) == ["messages", *names]
-    assert example.conversation == read(QA).line
+    assert example.digest == read(QA).digest
     assert example.tokens == read(QA).tokens
 
 

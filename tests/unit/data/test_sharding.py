@@ -8,6 +8,7 @@ import msgspec
 
 from shared.data.digests import DigestFile, DigestTaker, digests_in, settles
 from shared.data.options import Options
+from shared.data.judging.judges import Judges
 from shared.data.outputs import SPLITS
 from shared.data.prompts import MOST_PROMPTS
 from shared.data.reasons import Reason
@@ -110,9 +111,9 @@ def test_one_giant_file_is_one_share():
 def test_the_course_of_a_file_whose_rows_come_singly_is_noted_now_and_then():
     """A share may have a thousand million rows."""
     content = b"question,answer\n" + b"".join(b"q%d,a\n" % n for n in range(50_000))
-    with DigestSet() as seen:
-        taker = DigestTaker({split: DigestFile(lambda _: None) for split in SPLITS})
-        selection = Selection(taker, Options(), seen, lambda _: None, gives_up=False)
+    taker = DigestTaker({split: DigestFile(lambda _: None) for split in SPLITS})
+    with DigestSet() as seen, Judges(Options()) as judges:
+        selection = Selection(taker, Options(), judges, seen, lambda _: None, gives_up=False)
         selection.read("train", MemoryFile(content, "a.csv"))
     assert len(selection.course) < 20
     assert selection.course[-1] == (0, 50_000)
