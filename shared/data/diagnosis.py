@@ -14,11 +14,21 @@ import msgspec
 
 from shared.data.reasons import Reason, Refusal
 from shared.data.shapes import REQUIRED, SPEAKERS, Shape
+from shared.data.values import MOST_LISTED_VALUES, more_values_than
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 _SHOWN = 60
+_MOST_NAMED = 10_000
+"""Most values of a row whose columns are named: there may be as many columns."""
+
+
+class _Object(msgspec.Struct):
+    """Any JSON object, of which nothing is kept."""
+
+
+_is_object: Final = msgspec.json.Decoder(_Object).decode
 
 
 def fault_of(line: bytes) -> Refusal | None:
@@ -28,7 +38,7 @@ def fault_of(line: bytes) -> Refusal | None:
     except UnicodeDecodeError as error:
         return Refusal(Reason.NOT_UTF8, f"byte {error.start}: {error.reason}")
     try:
-        msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        _is_object(line)
     except RecursionError:
         return Refusal(Reason.TOO_DEEP, "more levels than a parser takes")
     except msgspec.ValidationError as error:  # not an object
@@ -50,6 +60,8 @@ def without_shape(line: bytes, among: Sequence[Shape], columns: Mapping[str, str
     if len(among) == 1:
         names = (columns.get(name, name) for name in REQUIRED[among[0]])
         wanted = f"{among[0]} needs {', '.join(names)}; "
+    if more_values_than(_MOST_NAMED, line):
+        return Refusal(Reason.UNKNOWN_SHAPE, f"{wanted}it has more columns than can be told")
     shown = ", ".join(msgspec.json.decode(line, type=dict[str, msgspec.Raw])) or "none"
     return Refusal(Reason.UNKNOWN_SHAPE, f"{wanted}the columns are: {_shown(shown)}")
 
@@ -67,13 +79,17 @@ def diagnose(
 
     def column(name: str) -> tuple[str, Any]:
         theirs = columns.get(name, name)
-        return theirs, _value(given.get(theirs))
+        return theirs, _form(given.get(theirs))
+
+    def listed(name: str, keys: _Keys) -> Refusal | None:
+        theirs = columns.get(name, name)
+        return _messages(theirs, given.get(theirs), keys)
 
     match shape:
         case Shape.MESSAGES:
-            found = _messages(*column("messages"), _MESSAGE)
+            found = listed("messages", _MESSAGE)
         case Shape.SHAREGPT:
-            found = _messages(*column("conversations"), _TURN)
+            found = listed("conversations", _TURN)
         case Shape.ALPACA:
             found = _text(*column("instruction")) or _text(*column("output"))
             found = found or _optional_text(*column("input"))
@@ -92,6 +108,16 @@ def diagnose(
 
 class _Unreadable:
     """Stands for a value that is JSON but fits into no type: a number beyond all ranges."""
+
+
+def _form(raw: msgspec.Raw | None) -> Any:
+    """As `_value`, but a list or an object without what is in it."""
+    match bytes(memoryview(raw)[:1]) if raw else b"":
+        case b"[":
+            return []
+        case b"{":
+            return {}
+    return _value(raw)
 
 
 def _value(raw: msgspec.Raw | None) -> Any:
@@ -130,8 +156,13 @@ _TURN: Final = _Keys(
 )
 
 
-def _messages(column: str, given: Any, keys: _Keys) -> Refusal | None:
+def _messages(column: str, raw: msgspec.Raw | None, keys: _Keys) -> Refusal | None:
+    if raw and more_values_than(MOST_LISTED_VALUES, bytes(raw)):
+        return _too_many(column)
+    given = _value(raw)
     if isinstance(given, str):
+        if more_values_than(MOST_LISTED_VALUES, given.encode()):
+            return _too_many(column)
         try:
             given = msgspec.json.decode(given)
         except (msgspec.DecodeError, RecursionError) as error:
@@ -142,6 +173,11 @@ def _messages(column: str, given: Any, keys: _Keys) -> Refusal | None:
         if refusal := _message(message, column, f"{column}[{place}]", keys):
             return refusal
     return None
+
+
+def _too_many(column: str) -> Refusal:
+    detail = f"{column} holds more than {MOST_LISTED_VALUES:,} values, and is not as it should be"
+    return Refusal(Reason.TOO_LONG, detail)
 
 
 def _message(message: Any, column: str, place: str, keys: _Keys) -> Refusal | None:

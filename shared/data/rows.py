@@ -41,6 +41,7 @@ from shared.data.shapes import (
 )
 from shared.data.splitting import digest_with
 from shared.data.turns import TurnPatterns, Turns
+from shared.data.values import MOST_TOOL_VALUES, more_values_than
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -156,7 +157,7 @@ class Reader:
         form = self._form
         try:
             row = (
-                form.decode_at_first(given)
+                form.decode_at_first(self._bounded(given))
                 if isinstance(given, bytes)
                 else form.convert_at_first(given)
             )
@@ -167,12 +168,34 @@ class Reader:
                 return None
             return self._second_look(line)
 
+    def _bounded(self, line: bytes) -> bytes:
+        """The row's JSON, of which no key makes more objects than there is room for.
+
+        Raises:
+            ValueError: Its tools would, or it is no JSON object.
+            RecursionError: It is nested too deeply.
+        """
+        if len(line) <= MOST_TOOL_VALUES or not more_values_than(MOST_TOOL_VALUES, line):
+            return line
+        given = self._given.of(line)  # of keys that are given twice the last alone
+        if self._too_many_tools(given):
+            raise _Unfit
+        return self._encode(given)
+
+    def _too_many_tools(self, given: Mapping[str, msgspec.Raw]) -> Refusal | None:
+        name = self._columns.get("tools", "tools")
+        if name in given and more_values_than(MOST_TOOL_VALUES, bytes(given[name])):
+            return _too_many(name)
+        return None
+
     def _second_look(self, line: bytes) -> Example | Refusal:
         shapes = list(self._forms)
         try:
             given = self._given.of(line)
         except (ValueError, RecursionError) as error:
             return fault_of(line) or Refusal(Reason.NOT_JSON, str(error))
+        if refusal := self._too_many_tools(given):
+            return refusal
         fitting = shapes_of(given, self._columns, shapes)
         if not fitting:
             return fault_of(line) or without_shape(line, shapes, self._columns)
@@ -181,7 +204,7 @@ class Reader:
             return fault_of(line) or both
         form = self._forms[fitting[0]]
         try:
-            verdict = self._judge(line, form.decode(line), form)
+            verdict = self._judge(line, form.decode(self._bounded(line)), form)
         except (ValueError, RecursionError):
             return fault_of(line) or diagnose(given, form.shape, self._columns)
         self._form = form
@@ -197,6 +220,8 @@ class Reader:
             pattern += message.role
             characters += len(content)
         tools = None if row.tools is None else self._settled(row.tools)
+        if isinstance(tools, Refusal):
+            return tools
         turns = self._patterns.judge(pattern, messages, tools=tools is not None)
         if isinstance(turns, Refusal):
             return _placed(turns, form)
@@ -229,7 +254,7 @@ class Reader:
         name = self._columns.get("system", "system")
         return Refusal(Reason.SYSTEM_NOT_FIRST, f"messages[0] is system, and {name} gives another")
 
-    def _settled(self, tools: list[dict[str, Any]] | str) -> list[dict[str, Any]] | None:
+    def _settled(self, tools: list[dict[str, Any]] | str) -> list[dict[str, Any]] | Refusal | None:
         """Tools in one form: a list that is not empty, or nothing.
 
         Some datasets write the list as a JSON text. The component drops rows whose tools are
@@ -237,8 +262,14 @@ class Reader:
         """
         if isinstance(tools, str):
             text = tools.strip()
+            if len(text) > MOST_TOOL_VALUES and more_values_than(MOST_TOOL_VALUES, text.encode()):
+                return _too_many(self._columns.get("tools", "tools"))
             tools = self._decode_tools(text) if text not in ("", "null") else []
         return tools if any(tools) else None
+
+
+def _too_many(column: str) -> Refusal:
+    return Refusal(Reason.TOO_LONG, f"{column} holds more than {MOST_TOOL_VALUES:,} values")
 
 
 def _placed(refusal: Refusal, form: _Form) -> Refusal:

@@ -6,17 +6,17 @@ small buffer for each column.
 
 from __future__ import annotations
 
-import io
-from bisect import bisect_right
-from collections import Counter, deque
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.data.formats.damage import damaged, some_of, told_by_arrow
-from shared.data.formats.packing import MOST_RATIO, check_growth
-from shared.data.formats.parquet_dictionaries import MOST_DENSE, DictionaryTooLarge, written_out
+from shared.data.formats.packing import check_growth
+from shared.data.formats.parquet_batches import Batches
+from shared.data.formats.parquet_dictionaries import DictionaryTooLarge
 from shared.data.formats.parquet_footer import NoFooter, footer_of
-from shared.data.formats.parquet_pages import PageTooLarge, PageWatch
+from shared.data.formats.parquet_room import PageTooLarge
+from shared.data.formats.parquet_sizes import is_text, least_json, most_json
 from shared.data.formats.thrift import Malformed
 from shared.data.lines import Lines, Parsed, as_line, too_long
 from shared.data.reasons import Reason, Refusal
@@ -26,17 +26,7 @@ if TYPE_CHECKING:
 
     from shared.data.ports import File
 
-_BUFFER: Final = 2 << 20
-"""Bytes that are fetched at once for one column."""
-_BATCH: Final = 1 << 20
-"""About as many bytes of rows are decoded at once, within `_FEWEST` and `_MOST` rows."""
-_FEWEST: Final = 8
-_MOST: Final = 256
 _EXCERPT: Final = 256
-_MOST_ESCAPED: Final = 6
-"""Bytes of JSON that a byte of text may take: a control character is written as `\\u0000`."""
-_BESIDE: Final = 5
-"""As many as stand beside a value: its quotes or brackets, colon and comma; or `null` and a comma."""
 
 
 def parquet_rows(
@@ -59,34 +49,17 @@ def parquet_rows(
             files allow.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
         footer = footer_of(file)
         check_growth(file.size(), sum(footer.unpacked.values()), file.name)
         wanted = columns(list(footer.unpacked))
-        reading = _Reading(
-            file, count, [PageWatch(each.start, each.end) for each in footer.chunks]
-        )
-        size = sum(footer.unpacked[column] for column in wanted)
-        at_once = min(max(_BATCH * footer.rows // max(size, 1), _FEWEST), _MOST)
-        with pq.ParquetFile(
-            pa.PythonFile(reading, "r"),
-            pre_buffer=False,
-            buffer_size=_BUFFER,
-            page_checksum_verification=True,
-            read_dictionary=[
-                column
-                for column, dictionary in footer.coded.items()
-                if dictionary * MOST_RATIO * at_once > MOST_DENSE
-            ],
-        ) as parquet:
-            _check_columns(parquet.schema_arrow.names, file.name)
+        with closing(Batches(file, footer, count)) as batches:
+            _check_columns(batches.names, file.name)
             first = 1
-            for batch in _ahead(_batches(parquet, at_once, wanted)):
-                for some in written_out(batch):
-                    yield from _rows_of_batch(some, first=first, limit=limit)
-                    first += len(some)
+            for batch in batches.of(wanted):
+                yield from _rows_of_batch(batch, first=first, limit=limit)
+                first += len(batch)
     except (PageTooLarge, DictionaryTooLarge) as error:
         mend = "Write it anew with pages of about 1 MB, or as JSON lines"
         raise damaged(file.name, f"cannot be read in bounded memory: {error}", mend) from error
@@ -105,30 +78,6 @@ def parquet_rows(
         raise damaged(file.name, f"is not Parquet, or damaged: {said}", "Write it anew") from error
 
 
-def _batches(parquet: Any, rows: int, columns: Collection[str]) -> Iterator[Any]:
-    """These columns of all rows, so many rows at a time, and never of two row groups at once.
-
-    Each row group has dictionaries of its own, and Arrow puts no nested column together whose dictionaries differ.
-    """
-    for group in range(parquet.num_row_groups):
-        yield from parquet.iter_batches(
-            batch_size=rows, row_groups=[group], columns=list(columns), use_threads=False
-        )
-
-
-def _ahead(batches: Iterator[Any]) -> Iterator[Any]:
-    """The same, the next ones read and decoded in a thread of its own while the rows of this one are judged.
-
-    Two are asked for, lest the thread have to wait for the interpreter between them: it is free of it while Arrow
-    decodes, but not to begin.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="parquet") as thread:
-        coming = deque(thread.submit(next, batches, None) for _ in range(2))
-        while (batch := coming.popleft().result()) is not None:
-            coming.append(thread.submit(next, batches, None))
-            yield batch
-
-
 def _rows_of_batch(batch: Any, *, first: int, limit: int) -> Iterator[Lines | Parsed]:
     """The rows of an Arrow record batch, as for `parquet_rows`.
 
@@ -137,12 +86,17 @@ def _rows_of_batch(batch: Any, *, first: int, limit: int) -> Iterator[Lines | Pa
         first: The number of the first of them.
         limit: The longest row in bytes.
     """
-    parsed = all(_is_text(field.type) for field in batch.schema)
-    if parsed and _most_json(batch.to_struct_array()) > limit:
+    parsed = all(is_text(field.type) for field in batch.schema)
+    table = batch.to_struct_array()
+    least = least_json(table)
+    if least > limit or (parsed and most_json(table) > limit):
         if len(batch) > 1:
             half = len(batch) // 2
             yield from _rows_of_batch(batch.slice(0, half), first=first, limit=limit)
             yield from _rows_of_batch(batch.slice(half), first=first + half, limit=limit)
+            return
+        if least > limit:
+            yield too_long(first, b"", least, limit)
             return
         parsed = False  # its JSON has to tell whether it is too long
     try:
@@ -164,28 +118,6 @@ def _rows_of_batch(batch: Any, *, first: int, limit: int) -> Iterator[Lines | Pa
     for number, line in enumerate(lines, first):
         size = len(line)
         yield too_long(number, line, size, limit) if size > limit else Lines(number, [line])
-
-
-def _is_text(kind: Any) -> bool:
-    """Whether it is text, or lists and structs of text: values that JSON has as they are."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return all(_is_text(kind.field(place).type) for place in range(kind.num_fields))
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
-    return any(test(kind) for test in tests)
-
-
-def _most_json(array: Any) -> int:
-    """Bytes that the JSON of such values has at most, all together."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(array.type):
-        names = sum(_MOST_ESCAPED * len(field.name.encode()) + _BESIDE for field in array.type)
-        return len(array) * (names + _BESIDE) + sum(map(_most_json, array.flatten()))
-    if array.type.num_fields:
-        return len(array) * _BESIDE + _most_json(array.flatten())
-    return len(array) * _BESIDE + _MOST_ESCAPED * int(array.nbytes)
 
 
 def _lines_of(batch: Any) -> list[bytes]:
@@ -255,48 +187,3 @@ def _as_text(value: Any) -> Any:
         case dict():
             return {key: _as_text(item) for key, item in value.items()}
     return value
-
-
-class _Reading(io.RawIOBase):
-    """A file as Python has them, to be read anywhere: Parquet begins at its end.
-
-    Args:
-        file: Where to read.
-        count: Told how many bytes were read.
-        watches: What looks at them, in the order of their places.
-    """
-
-    def __init__(
-        self, file: File, count: Callable[[int], None], watches: Sequence[PageWatch]
-    ) -> None:
-        self._file = file
-        self._count = count
-        self._watches = watches
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size()}[whence]
-        self._at = base + offset
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(self._file.size() - self._at, 0)
-        wanted = left if size < 0 else min(size, left)
-        found = self._file.span(self._at, wanted) if wanted else b""
-        first = bisect_right(self._watches, self._at, key=lambda watch: watch.start) - 1
-        for watch in self._watches[max(first, 0) :]:
-            if watch.start >= self._at + len(found):
-                break
-            watch.see(self._at, found)
-        self._at += len(found)
-        self._count(len(found))
-        return found

@@ -7,13 +7,12 @@ only as many rows are written out at once as there is room for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+
+from shared.data.formats.parquet_room import MOST_DENSE, MOST_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-MOST_DENSE: Final = 16 << 20
-"""Most bytes of text that are written out at once; a single row may have four times as many."""
 
 
 class DictionaryTooLarge(Exception):
@@ -26,7 +25,7 @@ def written_out(batch: Any) -> Iterator[Any]:
     Raises:
         DictionaryTooLarge: A single row would be larger than there is room for.
     """
-    if not any(_has_references(field.type) for field in batch.schema):
+    if not any(has_references(field.type) for field in batch.schema):
         yield batch
         return
     size = sum(map(_size, batch.columns))
@@ -35,9 +34,27 @@ def written_out(batch: Any) -> Iterator[Any]:
         yield from written_out(batch.slice(0, half))
         yield from written_out(batch.slice(half))
         return
-    if size > 4 * MOST_DENSE:
+    if size > MOST_ROW:
         raise DictionaryTooLarge(f"a row of {size / 1e6:,.0f} MB")
     yield _dense(batch)
+
+
+def rows_that_fit(batch: Any, rows: int) -> int:
+    """How many rows of a batch, so many at most, there is room for to write out at once, wherever they begin.
+
+    Raises:
+        DictionaryTooLarge: There is none for a single row.
+    """
+    size = sum(map(_size, batch.columns))
+    if size <= MOST_DENSE:
+        return rows
+    if len(batch) == 1:
+        if size > MOST_ROW:
+            raise DictionaryTooLarge(f"a row of {size / 1e6:,.0f} MB")
+        return 1
+    half = len(batch) // 2
+    fewer = min(half, rows)
+    return min(rows_that_fit(batch.slice(0, half), fewer), rows_that_fit(batch.slice(half), fewer))
 
 
 def _dense(batch: Any) -> Any:
@@ -60,9 +77,10 @@ def _is_reference(kind: Any) -> bool:
     return any(kind.value_type.equals(text) for text in texts)
 
 
-def _has_references(kind: Any) -> bool:
+def has_references(kind: Any) -> bool:
+    """Whether values of an Arrow type are, or hold, references to texts."""
     return _is_reference(kind) or any(
-        _has_references(kind.field(place).type) for place in range(kind.num_fields)
+        has_references(kind.field(place).type) for place in range(kind.num_fields)
     )
 
 
@@ -71,7 +89,7 @@ def _dense_type(kind: Any) -> Any:
 
     if _is_reference(kind):
         return kind.value_type
-    if not _has_references(kind):
+    if not has_references(kind):
         return kind
     if pa.types.is_struct(kind):
         return pa.struct([field.with_type(_dense_type(field.type)) for field in kind])
@@ -89,7 +107,7 @@ def _size(array: Any) -> int:
     if _is_reference(array.type):
         lengths = pc.binary_length(array.dictionary).cast(pa.int64())
         return pc.sum(lengths.take(array.indices)).as_py() or 0
-    if not _has_references(array.type):
+    if not has_references(array.type):
         return 0
     if pa.types.is_struct(array.type):
         return sum(map(_size, array.flatten()))

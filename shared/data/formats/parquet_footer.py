@@ -6,6 +6,7 @@ Structs and fields: https://github.com/apache/parquet-format/blob/master/src/mai
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from shared.data.formats.thrift import Compact, Malformed, Unfinished
@@ -20,13 +21,14 @@ _TAIL: Final = 8
 """Bytes after the footer: its length, and `PAR1`."""
 
 _LONGEST: Final = 64 << 20
-_FILE_ROWS, _FILE_GROUPS = 3, 4
+_FILE_SCHEMA, _FILE_ROWS, _FILE_GROUPS = 2, 3, 4
 _GROUP_COLUMNS: Final = 1
 _COLUMN_FACTS: Final = 3
 _TYPE, _PATH, _UNPACKED, _PACKED, _DATA_AT, _DICTIONARY_AT, _PAGE_KINDS = 1, 3, 6, 7, 9, 11, 13
-_BYTE_ARRAY: Final = 6
+_BYTE_ARRAY, _FIXED_BYTES = 6, 7
+_WIDEST_NUMBER: Final = 12
 _DATA_PAGES: Final = (0, 3)
-_REFERENCES: Final = (2, 8)
+REFERENCES: Final = (2, 8)
 """Encodings of values as places in a dictionary."""
 
 
@@ -36,10 +38,25 @@ class NoFooter(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One column in one row group: where its pages are."""
+    """One column in one row group.
+
+    Attributes:
+        start: Where its pages begin in the file; 0 if there are none.
+        end: Where they end.
+        group: The number of the row group, counted from 0.
+        column: Where it stands in the table: the names of the table's own column and of what is in it, with dots.
+        repeated: Whether a row may have many values of it.
+        width: Most bytes of a value; None if it may be of any length.
+        coded: Bytes of its dictionary in the file if it is nothing but references to that, as far as is told; else 0.
+    """
 
     start: int
     end: int
+    group: int
+    column: str
+    repeated: bool
+    width: int | None
+    coded: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +67,11 @@ class Footer:
         rows: In all row groups.
         unpacked: Bytes of all pages, unpacked, by the name of the table's column.
         chunks: In the order of their places in the file.
-        coded: The columns of text that somewhere are nothing but references to a dictionary, which may make very much
-            of little; each with the most bytes that such a dictionary takes in the file.
     """
 
     rows: int
     unpacked: dict[str, int]
     chunks: list[Chunk]
-    coded: dict[str, int]
 
 
 def footer_of(file: File) -> Footer:
@@ -78,20 +92,28 @@ def footer_of(file: File) -> Footer:
     try:
         facts = Compact(file.span(size - _TAIL - length, length)).struct()
         columns = list(_columns(facts))
+        widest = _widest(facts)
+        chunks = [_chunk(*each, widest) for each in columns]
         return Footer(
             _whole(facts[_FILE_ROWS]),
-            _unpacked(columns),
-            sorted(map(_chunk, columns), key=lambda chunk: chunk.start),
-            _coded(columns),
+            _unpacked([column for _, column in columns]),
+            _in_order(chunks),
         )
     except (KeyError, Unfinished, Malformed) as error:
         raise NoFooter("its footer is damaged") from error
 
 
-def _columns(facts: dict[int, Value]) -> Iterator[dict[int, Value]]:
-    for group in _listed(facts[_FILE_GROUPS]):
+def _columns(facts: dict[int, Value]) -> Iterator[tuple[int, dict[int, Value]]]:
+    for number, group in enumerate(_listed(facts[_FILE_GROUPS])):
         for column in _listed(_struct(group)[_GROUP_COLUMNS]):
-            yield _struct(_struct(column)[_COLUMN_FACTS])
+            yield number, _struct(_struct(column)[_COLUMN_FACTS])
+
+
+def _widest(facts: dict[int, Value]) -> int:
+    """Bytes of the longest values of fixed length: numbers, or what the schema says."""
+    elements = [_struct(each) for each in _listed(facts[_FILE_SCHEMA])]
+    widths = (_whole(each.get(2, 0)) for each in elements if each.get(1) == _FIXED_BYTES)
+    return max(widths, default=0) or _WIDEST_NUMBER
 
 
 def _unpacked(columns: Sequence[dict[int, Value]]) -> dict[str, int]:
@@ -102,22 +124,31 @@ def _unpacked(columns: Sequence[dict[int, Value]]) -> dict[str, int]:
     return found
 
 
-def _chunk(column: dict[int, Value]) -> Chunk:
+def _chunk(group: int, column: dict[int, Value], widest: int) -> Chunk:
     # A column may have no dictionary, and without rows no page of data; then 0 stands for the place.
-    places = [_whole(column.get(field, 0)) for field in (_DATA_AT, _DICTIONARY_AT)]
-    start = min(filter(None, places), default=0)
-    return Chunk(start, start + _whole(column[_PACKED]) if start else 0)
+    data, dictionary = (_whole(column.get(field, 0)) for field in (_DATA_AT, _DICTIONARY_AT))
+    start = min(filter(None, (data, dictionary)), default=0)
+    path, size, kind = _path(column), _whole(column[_PACKED]), column[_TYPE]
+    coded = 0
+    if kind == _BYTE_ARRAY and dictionary and not _is_partly_plain(column):
+        # Pages of data follow the dictionary; where they are said not to, it may be all of the column.
+        coded = data - dictionary if data > dictionary else size
+    return Chunk(
+        start,
+        start + size if start else 0,
+        group,
+        ".".join(path),
+        repeated=len(path) > 1,
+        width=None if kind == _BYTE_ARRAY else max(widest, _WIDEST_NUMBER),
+        coded=coded,
+    )
 
 
-def _coded(columns: Sequence[dict[int, Value]]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for column in columns:
-        dictionary, data = (_whole(column.get(field, 0)) for field in (_DICTIONARY_AT, _DATA_AT))
-        if column[_TYPE] == _BYTE_ARRAY and dictionary and not _is_partly_plain(column):
-            name = ".".join(_path(column))
-            # Pages of data follow the dictionary; where they are said not to, it may be all of the column.
-            size = data - dictionary if data > dictionary else _whole(column[_PACKED])
-            found[name] = max(found.get(name, 0), size)
+def _in_order(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """By their places, of which each has its own."""
+    found = sorted(chunks, key=lambda chunk: (chunk.start, chunk.end))
+    if any(after.start < before.end for before, after in pairwise(found)):
+        raise Malformed("columns lie on one another")
     return found
 
 
@@ -125,7 +156,7 @@ def _is_partly_plain(column: dict[int, Value]) -> bool:
     """Whether the writer gave the dictionary up, having found that values do not repeat."""
     pages = [_struct(each) for each in _listed(column.get(_PAGE_KINDS, []))]
     return any(
-        page.get(1) in _DATA_PAGES and page.get(2) not in _REFERENCES and page.get(3)
+        page.get(1) in _DATA_PAGES and page.get(2) not in REFERENCES and page.get(3)
         for page in pages
     )
 

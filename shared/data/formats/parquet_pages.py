@@ -1,70 +1,101 @@
 """The pages of Parquet columns, watched while their bytes pass by, so that no page can fill the memory.
 
-A page is the least that Arrow decodes, and a file may have pages of any size: some writers look at the size only
-every thousand values, and whoever means harm packs gigabytes into kilobytes. Each page has a header that tells its
-size, packed and unpacked (https://parquet.apache.org/docs/file-format/data-pages/). The headers are taken from what
-Arrow is given anyway, just before it is.
+Each page has a header that tells what it is (https://parquet.apache.org/docs/file-format/data-pages/). The headers are
+taken from what Arrow is given anyway, just before it is; and it is given no more than a page at once, lest a page be
+seen long before it is needed, as one of thousands that a few kilobytes may hold.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from shared.data.formats.parquet_footer import REFERENCES, Chunk
+from shared.data.formats.parquet_room import Page
 from shared.data.formats.thrift import Compact, Malformed, Unfinished
 
-MOST_PAGE: Final = 96 << 20
-"""Most bytes of a page, unpacked. Writers aim at one mebibyte as a rule; DuckDB goes up to 100 MB."""
+if TYPE_CHECKING:
+    from shared.data.formats.parquet_room import Room
+    from shared.data.formats.thrift import Value
 
 _LONGEST_HEADER: Final = 1 << 20
 """Headers may carry the smallest and largest value."""
 
-_UNPACKED, _PACKED = 2, 3
-
-
-class PageTooLarge(Exception):
-    """A page that is not to be decoded; the message says its size."""
+_KIND, _UNPACKED, _PACKED = 1, 2, 3
+_DATA, _INDEX, _DICTIONARY, _DATA_V2 = 0, 1, 2, 3
+#: By the kind of page where its own facts are, and in them its encoding.
+_OWN_FACTS: Final = {_DATA: (5, 2), _DICTIONARY: (7, 2), _DATA_V2: (8, 4)}
 
 
 @dataclass(slots=True)
 class PageWatch:
-    """Follows the pages of one column in one row group, whose bytes are read in order.
+    """Follows the pages of one column in one row group, whose bytes are read in order, from the beginning or anew.
 
     Attributes:
-        start: Where its first page begins in the file.
-        end: Where its last page ends.
+        chunk: Where they are.
+        room: Told of each page.
         seen_to: Where the pages end whose headers were read.
     """
 
-    start: int
-    end: int
+    chunk: Chunk
+    room: Room
     seen_to: int = field(default=0)
     _header: bytearray = field(default_factory=bytearray)
 
-    def __post_init__(self) -> None:
-        self.seen_to = self.start
-
-    def see(self, at: int, data: bytes) -> None:
-        """Look at bytes that were read at a place in the file.
+    def pass_on(self, at: int, data: bytes) -> bytes:
+        """Of bytes that were read at a place in the file those up to the end of a page, which the room has taken.
 
         Raises:
-            PageTooLarge: A page begins in them that unpacks to more than `MOST_PAGE`.
+            shared.data.formats.parquet_room.PageTooLarge: There is no room for it. Other things that the room says
+                are raised, too.
             shared.data.formats.thrift.Malformed: No page begins where the page before it ends.
         """
-        while at <= self.seen_to + len(self._header) < min(at + len(data), self.end):
-            begun = self.seen_to + len(self._header) - at
-            self._header += data[begun : begun + _LONGEST_HEADER]
-            header = Compact(self._header)
-            try:
-                facts = header.struct()
-            except Unfinished:
-                if len(self._header) > _LONGEST_HEADER:
-                    raise Malformed("the header of a page has no end") from None
-                return
-            packed, unpacked = facts.get(_PACKED), facts.get(_UNPACKED)
-            if not (isinstance(packed, int) and isinstance(unpacked, int) and packed >= 0):
-                raise Malformed("the header of a page tells no size")
-            if max(packed, unpacked) > MOST_PAGE:
-                raise PageTooLarge(f"a page of {max(packed, unpacked) / 1e6:,.0f} MB")
-            self.seen_to += header.at + packed
+        if at == self.chunk.start:
+            self.seen_to = at
             self._header.clear()
+        if at < self.seen_to:
+            return data[: self.seen_to - at]
+        begun = self.seen_to + len(self._header) - at
+        if not 0 <= begun < len(data) or at + begun >= self.chunk.end:
+            return data
+        self._header += data[begun : begun + _LONGEST_HEADER]
+        header = Compact(self._header)
+        try:
+            facts = header.struct()
+        except Unfinished:
+            if len(self._header) > _LONGEST_HEADER:
+                raise Malformed("the header of a page has no end") from None
+            return data
+        page = _page(facts)
+        if page is not None:
+            self.room.take(self.chunk, page)
+        self.seen_to += header.at + _size(facts, _PACKED)
+        self._header.clear()
+        return data[: max(self.seen_to - at, 1)]
+
+
+def _page(facts: dict[int, Value]) -> Page | None:
+    """What it says of its page; None if the page is of a kind that Arrow passes over."""
+    kind = facts.get(_KIND)
+    if not isinstance(kind, int) or kind not in _OWN_FACTS:
+        return None
+    where, encoding_at = _OWN_FACTS[kind]
+    own = facts.get(where)
+    if not isinstance(own, dict):
+        raise Malformed("the header of a page tells nothing of it")
+    encoding = _size(own, encoding_at)
+    return Page(
+        unpacked=_size(facts, _UNPACKED),
+        packed=_size(facts, _PACKED),
+        values=_size(own, 1),
+        encoding=encoding,
+        refers=kind != _DICTIONARY and encoding in REFERENCES,
+        is_dictionary=kind == _DICTIONARY,
+    )
+
+
+def _size(facts: dict[int, Value], number: int) -> int:
+    value = facts.get(number)
+    if not isinstance(value, int) or value < 0:
+        raise Malformed("the header of a page tells no size")
+    return value

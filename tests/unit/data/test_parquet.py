@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shared.data.formats import parquet_pages
+from shared.data.formats import parquet_room
 from shared.data.formats.reading import rows_of, unit_of
 from shared.data.joined import Joined
 from shared.data.prepare import Options, prepare
@@ -243,7 +243,7 @@ def test_a_page_that_would_fill_the_memory_is_told_before_it_is_decoded(
         use_dictionary=dictionary,
     )
     assert len(rows(content, "a.parquet")) == len(texts)
-    monkeypatch.setattr(parquet_pages, "MOST_PAGE", 2 << 20)
+    monkeypatch.setattr(parquet_room, "MOST_PAGE", 2 << 20)
     found = rows_of(MemoryFile(content, "a.parquet"), limit=1 << 20, count=lambda _: None)
     read = []
     with pytest.raises(DataRejected, match=r"in bounded memory: a page of [45] MB") as raised:
@@ -337,7 +337,7 @@ def test_a_row_that_refers_to_a_text_too_often_rejects_the_file():
 @pytest.mark.parametrize("room", [1 << 20, 100])
 def test_references_are_written_out_as_what_they_refer_to(monkeypatch, room):
     """However deep they stand, and however few rows there is room for at once."""
-    monkeypatch.setattr("shared.data.formats.parquet.MOST_DENSE", -1)
+    monkeypatch.setattr("shared.data.formats.parquet_batches.MOST_DENSE", -1)
     monkeypatch.setattr("shared.data.formats.parquet_dictionaries.MOST_DENSE", room)
     table = pa.table(
         {
@@ -361,7 +361,7 @@ def test_references_are_written_out_as_what_they_refer_to(monkeypatch, room):
 
 def test_row_groups_with_dictionaries_of_their_own_are_read_one_after_the_other(monkeypatch):
     """No batch has rows of two groups: Arrow puts no nested column together from two dictionaries."""
-    monkeypatch.setattr("shared.data.formats.parquet.MOST_DENSE", -1)
+    monkeypatch.setattr("shared.data.formats.parquet_batches.MOST_DENSE", -1)
     table = pa.Table.from_pylist(conversations(600))
     found = rows(parquet(table, row_group_size=7), "a.parquet")
     assert [number for number, _ in found] == list(range(1, 601))
