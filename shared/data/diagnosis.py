@@ -100,7 +100,8 @@ def diagnose(
     found = found or _optional_text(*column("system"))
     if found:
         return found
-    name, tools = column("tools")
+    name = columns.get("tools", "tools")
+    tools = _value(given.get(name))
     if tools is not None:
         return Refusal(Reason.WRONG_TYPES, f"{name} is {_kind(tools)}, not a list of objects")
     return Refusal(Reason.WRONG_TYPES, "a key is given twice, once with a value of a wrong type")

@@ -219,7 +219,7 @@ class Reader:
                 raise _Unfit
             pattern += message.role
             characters += len(content)
-        tools = None if row.tools is None else self._settled(row.tools)
+        tools = None if row.tools is None else self._settled(row.tools, given)
         if isinstance(tools, Refusal):
             return tools
         turns = self._patterns.judge(pattern, messages, tools=tools is not None)
@@ -254,16 +254,24 @@ class Reader:
         name = self._columns.get("system", "system")
         return Refusal(Reason.SYSTEM_NOT_FIRST, f"messages[0] is system, and {name} gives another")
 
-    def _settled(self, tools: list[dict[str, Any]] | str) -> list[dict[str, Any]] | Refusal | None:
+    def _settled(
+        self, tools: list[dict[str, Any]] | str, given: bytes | dict[str, Any]
+    ) -> list[dict[str, Any]] | Refusal | None:
         """Tools in one form: a list that is not empty, or nothing.
 
         Some datasets write the list as a JSON text. The component drops rows whose tools are
         empty.
         """
+        # Of a row that is JSON they were counted before they were decoded.
+        uncounted = b""
+        if isinstance(tools, str):
+            uncounted = tools.encode()
+        elif not isinstance(given, bytes):
+            uncounted = self._encode(tools)
+        if more_values_than(MOST_TOOL_VALUES, uncounted):
+            return _too_many(self._columns.get("tools", "tools"))
         if isinstance(tools, str):
             text = tools.strip()
-            if len(text) > MOST_TOOL_VALUES and more_values_than(MOST_TOOL_VALUES, text.encode()):
-                return _too_many(self._columns.get("tools", "tools"))
             tools = self._decode_tools(text) if text not in ("", "null") else []
         return tools if any(tools) else None
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from shared.cloud.globs import matcher, prefix_of
 from shared.data.formats.parquet_footer import footer_of
 from shared.data.formats.parquet_pages import PageWatch
+from shared.data.formats.parquet_room import Page, Room
 from shared.data.reasons import Reason
 from shared.errors import DataRejected
 from tests.unit.data.rows_of_bytes import MemoryFile, rows
@@ -224,13 +225,25 @@ def test_no_pattern_takes_long(part):
     assert not matcher(part * 100 + "b")(path)
 
 
+class Seeing(Room):
+    """Keeps the pages that it was told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pages: list[Page] = []
+
+    def take(self, chunk, page) -> None:
+        super().take(chunk, page)
+        self.pages.append(page)
+
+
 @untimed
 @given(
     st.lists(table_rows, min_size=1, max_size=12),
     st.sampled_from(["none", "zstd"]),
     st.sampled_from(["1.0", "2.0"]),
     st.booleans(),
-    st.integers(1, 64),
+    st.integers(1, 64) | st.just(1 << 20),
 )
 def test_every_page_is_seen_whatever_the_blocks(table, compression, version, dictionary, block):
     """The watch arrives at the column's end: it has read every header, and every size in them."""
@@ -250,10 +263,14 @@ def test_every_page_is_seen_whatever_the_blocks(table, compression, version, dic
     assert footer.rows == len(table)
     assert len(footer.chunks) == 4
     for chunk in footer.chunks:
-        watch = PageWatch(chunk.start, chunk.end)
-        for at in range(chunk.start, len(content), block):
-            watch.see(at, content[at : at + block])
-        assert watch.seen_to == watch.end
+        room = Seeing()
+        watch, at = PageWatch(chunk, room), chunk.start
+        while at < chunk.end:
+            before = len(room.pages)
+            at += len(watch.pass_on(at, content[at : min(at + block, chunk.end)]))
+            assert len(room.pages) <= before + 1, "no more than a page is given at once"
+        assert watch.seen_to == chunk.end
+        assert sum(page.values for page in room.pages if not page.is_dictionary) >= len(table)
 
 
 said = (

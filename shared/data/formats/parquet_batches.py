@@ -11,12 +11,17 @@ texts there is room for.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.data.formats.packing import MOST_RATIO
-from shared.data.formats.parquet_dictionaries import has_references, rows_that_fit, written_out
+from shared.data.formats.parquet_dictionaries import (
+    has_references,
+    referred_to,
+    rows_that_fit,
+    written_out,
+)
 from shared.data.formats.parquet_pages import PageWatch
 from shared.data.formats.parquet_reading import PageReading
 from shared.data.formats.parquet_room import (
@@ -30,7 +35,7 @@ from shared.data.formats.parquet_room import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from shared.data.formats.parquet_footer import Footer
+    from shared.data.formats.parquet_footer import Chunk, Footer
     from shared.data.ports import File
 
 _BUFFER: Final = 64 << 10
@@ -41,8 +46,6 @@ _FEWEST: Final = 8
 _MOST: Final = 256
 _FEWER: Final = 8
 """By which the number of rows is divided when there is no room for so many."""
-_MORE: Final = 16
-"""Times as many references are looked at at once: each look copies the dictionary."""
 _LARGE: Final = 4 << 20
 """Bytes of a batch while which is judged no more than one other is decoded, and none beside a very large one."""
 _VERY_LARGE: Final = 4 * _LARGE
@@ -66,6 +69,9 @@ class Batches:
             file, count, [PageWatch(each, self._room) for each in footer.chunks]
         )
         self._footer = footer
+        self._groups: dict[int, list[Chunk]] = defaultdict(list)
+        for chunk in footer.chunks:
+            self._groups[chunk.group].append(chunk)
         self._expanding: set[str] = set()
         self._not_for_references: set[str] = set()
         self._open: tuple[Collection[str], Any] | None = None
@@ -170,33 +176,27 @@ class Batches:
             and (not chunk.coded or chunk.column in self._not_for_references)
         }
 
-    def _chunks(self, group: int, columns: Collection[str]) -> Iterator[Any]:
-        for chunk in self._footer.chunks:
-            if chunk.group == group and chunk.column.partition(".")[0] in columns:
+    def _chunks(self, group: int, columns: Collection[str]) -> Iterator[Chunk]:
+        for chunk in self._groups[group]:
+            if chunk.column.partition(".")[0] in columns:
                 yield chunk
 
     def _measured(self, group: int, column: str, rows: int) -> int:
-        """How many rows at once there is room for, as far as this column is references.
+        """How many rows at once, so many at most, there is room for, as far as this column is references.
 
         Raises:
             DictionaryTooLarge: There is no room for a single one.
             TooMuchAtOnce: So many were too many to be looked at.
         """
-        try:
-            return self._fitting(group, column, rows, _MORE * rows)
-        except TooMuchAtOnce:
-            return self._fitting(group, column, rows, rows)
-
-    def _fitting(self, group: int, column: str, rows: int, looked_at: int) -> int:
-        self._room.begin_group(rows=looked_at, measured=[column])
+        self._room.begin_group(rows=rows, measured=[column])
         fewest = rows
         for batch in self._parquet([column]).iter_batches(
-            batch_size=looked_at, row_groups=[group], columns=[column], use_threads=False
+            batch_size=rows, row_groups=[group], columns=[column], use_threads=False
         ):
             self._room.begin_batch()
             fewest = min(fewest, rows_that_fit(batch, rows))
-            if column in self._room.plain:
-                break
+            if referred_to(batch) > self._room.dictionaries.get(column, 0):
+                break  # texts have begun, which Arrow has put into the dictionary
         return fewest
 
 

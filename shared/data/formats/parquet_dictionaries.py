@@ -57,6 +57,25 @@ def rows_that_fit(batch: Any, rows: int) -> int:
     return min(rows_that_fit(batch.slice(0, half), fewer), rows_that_fit(batch.slice(half), fewer))
 
 
+def referred_to(batch: Any) -> int:
+    """How many texts the dictionary has of a batch of a single column that is, or holds, references."""
+    array = batch.column(0)
+    while not _is_reference(array.type):
+        if not has_references(array.type):
+            return 0
+        array = next(each for each in _parts(array) if has_references(each.type))
+    return len(array.dictionary)
+
+
+def _parts(array: Any) -> list[Any]:
+    import pyarrow as pa
+
+    if pa.types.is_map(array.type):
+        return [array.keys, array.items]
+    inner = array.flatten()
+    return inner if isinstance(inner, list) else [inner]
+
+
 def _dense(batch: Any) -> Any:
     import pyarrow as pa
 

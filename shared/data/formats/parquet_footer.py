@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from shared.data.formats.thrift import Compact, Malformed, Unfinished
+from shared.data.formats.thrift import Compact, Malformed, TooMany, Unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,6 +99,8 @@ def footer_of(file: File) -> Footer:
             _unpacked([column for _, column in columns]),
             _in_order(chunks),
         )
+    except TooMany as error:
+        raise NoFooter(f"a footer of {error}") from error
     except (KeyError, Unfinished, Malformed) as error:
         raise NoFooter("its footer is damaged") from error
 

@@ -33,6 +33,7 @@ MOST_DENSE: Final = 16 << 20
 MOST_ROW: Final = 32 << 20
 """Most bytes of a single row."""
 
+_LAST_TWO: Final = 2
 _A_VALUE: Final = 16
 """Bytes that Arrow keeps of a value in a list beside the value: its place, its levels, whether it is null."""
 _PREFIXED: Final = 7
@@ -84,7 +85,7 @@ class Room:
     """Keeps account of the pages of one row group; raises where there is no room.
 
     Attributes:
-        plain: The columns of which a page was seen that is no references.
+        dictionaries: By column how many values its dictionary has.
     """
 
     def __init__(self) -> None:
@@ -105,13 +106,15 @@ class Room:
         self._references, self._measured = references, measured
         self._pages: dict[Chunk, int] = {}
         self._dictionaries: dict[Chunk, int] = {}
-        self._begun: dict[Chunk, int] = {}
+        self._begun: dict[Chunk, list[int]] = {}
         self._made = 0
-        self.plain: set[str] = set()
+        self._plain: set[str] = set()
+        self.dictionaries: dict[str, int] = {}
 
     def begin_batch(self) -> None:
         """Note that what was made so far is given on."""
-        self._begun.clear()
+        for made in self._begun.values():
+            del made[:-1]
         self._made = 0
 
     def take(self, chunk: Chunk, page: Page) -> None:
@@ -125,6 +128,7 @@ class Room:
         if (largest := max(page.unpacked, page.packed)) > MOST_PAGE:
             raise PageTooLarge(f"a page of {largest / 1e6:,.0f} MB")
         if page.is_dictionary:
+            self.dictionaries[chunk.column] = page.values
             self._take_dictionary(chunk, page.unpacked)
             return
         self._pages[chunk] = page.unpacked
@@ -132,10 +136,11 @@ class Room:
             raise PageTooLarge(f"pages of {size / 1e6:,.0f} MB beside each other")
         if chunk.repeated and page.values > MOST_VALUES:
             raise PageTooLarge(f"a page of {page.values:,} values")
-        made = self._most_of(chunk, page)
-        # The page before is used up; of this one it is not known how much is needed.
-        self._made += self._begun.get(chunk, 0)
-        self._begun[chunk] = made
+        begun = self._begun.setdefault(chunk, [])
+        begun.append(self._most_of(chunk, page))
+        # Arrow looks one page ahead at most: the last but two is used up.
+        if len(begun) > _LAST_TWO:
+            self._made += begun.pop(0)
         self.check(self._made)
 
     def check(self, made: int) -> None:
@@ -171,7 +176,7 @@ class Room:
             return beside + self._most_of_references(chunk, values)
         if chunk.column in self._references:
             raise NotForReferences(chunk.column)
-        self.plain.add(chunk.column)
+        self._plain.add(chunk.column)
         if page.encoding != _PREFIXED:
             return beside + page.unpacked
         most = page.unpacked * values
@@ -185,7 +190,7 @@ class Room:
         if chunk.column in self._references:
             return 0
         if chunk.column in self._measured:
-            if chunk.column in self.plain:
+            if chunk.column in self._plain:
                 raise PageTooLarge("a dictionary that is referred to again after other texts")
             return 0
         most = self._dictionaries.get(chunk, MOST_PAGE) * values

@@ -15,6 +15,9 @@ _BOOLEANS, _BYTE, _INTEGERS, _DOUBLE, _BINARY = (1, 2), 3, (4, 5, 6), 7, 8
 _LISTS, _STRUCT = (9, 10), 12
 _LONG: Final = 15
 _DEEPEST: Final = 16
+_MOST: Final = 224 << 20
+"""Bytes of memory that values may take, as far as can be told: those of a struct of two bytes are a hundredfold."""
+_STRUCT_TAKES, _VALUE_TAKES = 232, 24
 
 
 class Unfinished(Exception):
@@ -23,6 +26,10 @@ class Unfinished(Exception):
 
 class Malformed(Exception):
     """The bytes are no value of this protocol."""
+
+
+class TooMany(Malformed):
+    """There are more values than there is room for."""
 
 
 class Compact:
@@ -34,6 +41,7 @@ class Compact:
 
     def __init__(self, data: bytes | bytearray) -> None:
         self._data = data
+        self._room = _MOST
         self.at = 0
 
     def struct(self, depth: int = 0) -> dict[int, Value]:
@@ -45,6 +53,7 @@ class Compact:
         """
         if depth > _DEEPEST:
             raise Malformed("values are nested too deeply")
+        self._take(_STRUCT_TAKES)
         found: dict[int, Value] = {}
         number = 0
         while kind := self._byte():
@@ -53,7 +62,13 @@ class Compact:
             found[number] = self._value(kind & 0x0F, depth)
         return found
 
+    def _take(self, size: int) -> None:
+        self._room -= size
+        if self._room < 0:
+            raise TooMany(f"values that take more than {_MOST >> 20} MiB")
+
     def _value(self, kind: int, depth: int) -> Value:
+        self._take(_VALUE_TAKES)
         if kind in _INTEGERS:
             return self._integer()
         if kind == _STRUCT:
@@ -63,6 +78,7 @@ class Compact:
         if kind == _BINARY:
             size = self._varint()
             self._skip(size)
+            self._take(size)
             return bytes(self._data[self.at - size : self.at])
         if kind in (_BYTE, _DOUBLE):
             self._skip(1 if kind == _BYTE else 8)

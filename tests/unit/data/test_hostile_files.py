@@ -102,6 +102,62 @@ def test_a_bad_row_is_refused_with_its_reason_and_the_others_go_on(tmp_path, cas
     assert refused["reason"] in reason.split(", ")
 
 
+LONGEST = 4 << 20
+
+
+def full(before: bytes, unit: bytes, after: bytes) -> bytes:
+    """As many of something as a row has room for."""
+    times = (LONGEST - len(before) - len(after)) // (len(unit) + 1)
+    return before + b",".join([unit] * times) + after
+
+
+WITH_TOOLS = LINE[:-1] + b', "tools": '
+#: A million values each, which as objects of Python would take more than all else.
+ROWS_OF_VERY_MANY_VALUES = {
+    "tools": (full(WITH_TOOLS + b"[", b"{}", b"]}"), "too_long"),
+    "tools that branch": (full(WITH_TOOLS + b"[", b'{"a":{"a":{}}}', b"]}"), "too_long"),
+    "tools in a tool": (full(WITH_TOOLS + b'[{"a":[', b"[]", b"]}]}"), "too_long"),
+    "tools as a text": (full(WITH_TOOLS + b'"[', b"{}", b']"}'), "too_long"),
+    "tools given twice": (
+        full(WITH_TOOLS + b"[", b'{"a":[]}', b'], "tools": [{"a": 1}], "messages": 1}'),
+        "wrong_types",
+    ),
+    "tools of a row that is not JSON": (
+        full(WITH_TOOLS + b"[", b'{"a":{"a":{}}}', b"], }"),
+        "not_json",
+    ),
+    "tools of ShareGPT": (
+        full(
+            b'{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}],'
+            b' "tools": [',
+            b'{"a":{}}',
+            b"]}",
+        ),
+        "too_long",
+    ),
+    "messages": (full(b'{"messages": [', b'{"a":1}', b"]}"), "too_long"),
+    "messages as a text": (full(b'{"messages": "[', b"{}", b']"}'), "too_long"),
+    "turns as a text": (full(b'{"conversations": "[', b"{}", b']"}'), "too_long"),
+    "a system message": (full(LINE[:-1] + b', "system": [', b"{}", b"]}"), "wrong_types"),
+    "a prompt": (full(b'{"completion": "a", "prompt": [', b"{}", b"]}"), "wrong_types"),
+}
+
+
+@pytest.mark.parametrize("case", ROWS_OF_VERY_MANY_VALUES)
+def test_a_row_of_very_many_values_is_refused_before_they_are_made(tmp_path, case):
+    row, reason = ROWS_OF_VERY_MANY_VALUES[case]
+    outcome, (refused,) = prepared(tmp_path, GOOD + row + b"\n" + jsonl(*conversations(20, 1000)))
+    assert outcome.fingerprint
+    assert (refused["line"], refused["reason"]) == (401, reason)
+
+
+def test_columns_that_are_not_read_may_hold_as_many_values_as_they_like(tmp_path):
+    row = full(WITH_MORE + b"[", b"{}", b"]}")
+    outcome, dropped = prepared(tmp_path, GOOD + row + b"\n")
+    assert outcome.fingerprint
+    assert not dropped
+
+
 GOOD_ROWS = {
     "byte order mark": b"\xef\xbb\xbf" + GOOD,
     "CRLF": GOOD.replace(b"\n", b"\r\n"),

@@ -47,8 +47,8 @@ REFUSED = {
         Reason.TOO_DEEP,
         "",
     ),
-    "100,000 levels of tools": (
-        json.dumps(messages(USER, ASSISTANT, tools="[" * 100_000)).encode(),
+    "40,000 levels of tools": (
+        json.dumps(messages(USER, ASSISTANT, tools="[" * 40_000)).encode(),
         Reason.WRONG_TYPES,
         "tools",
     ),
