@@ -188,15 +188,21 @@ class Batches:
             DictionaryTooLarge: There is no room for a single one.
             TooMuchAtOnce: So many were too many to be looked at.
         """
+        import pyarrow as pa
+
         self._room.begin_group(rows=rows, measured=[column])
         fewest = rows
-        for batch in self._parquet([column]).iter_batches(
+        batches = self._parquet([column]).iter_batches(
             batch_size=rows, row_groups=[group], columns=[column], use_threads=False
-        ):
+        )
+        while (batch := next(batches, None)) is not None:
             self._room.begin_batch()
             fewest = min(fewest, rows_that_fit(batch, rows))
             if referred_to(batch) > self._room.dictionaries.get(column, 0):
                 break  # texts have begun, which Arrow has put into the dictionary
+            del batch  # it has a copy of the dictionary, as the next one will
+        del batch, batches
+        pa.default_memory_pool().release_unused()
         return fewest
 
 

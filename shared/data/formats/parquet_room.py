@@ -19,10 +19,10 @@ MOST_PAGE: Final = 96 << 20
 """Most bytes of a page, unpacked. Writers aim at one mebibyte as a rule; DuckDB goes up to 100 MB."""
 MOST_PAGES: Final = 240 << 20
 """Most bytes of the pages that are there at one time: one of each column, and two copies of one that is packed."""
-MOST_DICTIONARY: Final = 64 << 20
+MOST_DICTIONARY: Final = 40 << 20
 """Most bytes of a dictionary, of which there are up to four copies while what refers to it is measured. Writers stop
 at one mebibyte, but some look only after a thousand values, however long."""
-MOST_DICTIONARIES: Final = 96 << 20
+MOST_DICTIONARIES: Final = 64 << 20
 """Most bytes of a row group's dictionaries together."""
 MOST_REFERRED: Final = 24 << 20
 """Most bytes of those of them that are given on with each batch."""

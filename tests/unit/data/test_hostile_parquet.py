@@ -183,3 +183,46 @@ def test_a_dictionary_of_long_texts_is_read_as_writers_write_it(tmp_path, times)
     outcome, dropped = prepared(tmp_path, table, dictionary_pagesize_limit=200 << 20)
     assert outcome.fingerprint
     assert not dropped
+
+
+def test_texts_that_begin_alike_are_read_a_few_at_a_time(tmp_path):
+    """In the encoding that leaves out what a text has in common with the one before, each may take a few bytes."""
+    answers = [text(900_000) + str(number) for number in range(1000)]
+    table = pa.table({"question": [f"q {n}" for n in range(1000)], "answer": answers})
+    encodings = {"question": "PLAIN", "answer": "DELTA_BYTE_ARRAY"}
+    outcome, dropped = prepared(
+        tmp_path, table, use_dictionary=False, column_encoding=encodings, compression="none"
+    )
+    assert outcome.fingerprint
+    assert not dropped
+
+
+def test_a_list_of_texts_that_begin_alike_rejects_the_file(tmp_path):
+    """How many of them stand in a row is not known before they are decoded."""
+    contents = pa.array([text(900_000) + str(number) for number in range(500)])
+    place = "messages.list.element"
+    outcome, _ = prepared(
+        tmp_path,
+        pa.table({"messages": turns(contents, 500)}),
+        use_dictionary=False,
+        column_encoding={f"{place}.role": "PLAIN", f"{place}.content": "DELTA_BYTE_ARRAY"},
+    )
+    assert "texts that begin alike" in outcome.problems[0]
+
+
+def test_a_footer_of_very_many_facts_rejects_the_file(tmp_path):
+    """Two bytes of it are a struct, which takes a hundredfold."""
+    source, folder = tmp_path / "train.parquet", tmp_path / "out"
+    count = 4_000_000
+    footer = b"\x19\xfc" + bytes([count & 0x7F | 0x80, count >> 7 & 0x7F | 0x80])
+    footer += bytes([count >> 14 & 0x7F | 0x80, count >> 21]) + b"\x13\x00\x00" * count + b"\x00"
+    source.write_bytes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    process = subprocess.run(
+        [sys.executable, "-m", "tests.preparing", source, folder],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    outcome = Outcome(**json.loads(process.stdout))
+    assert outcome.peak < MOST_MEMORY, f"{outcome.peak >> 20} MiB"
+    assert "a footer of values that take more than 224 MiB" in outcome.problems[0]
