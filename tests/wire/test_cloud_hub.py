@@ -499,7 +499,11 @@ def test_an_archive_that_is_whole_gives_all_rows(look, pack):
 
 @pytest.mark.parametrize(
     ("first", "kind"),
-    [(TAR[:100] + b"1" + TAR[101:], "DataRejected"), (TAR[:MIDDLE], None)],
+    [
+        (TAR[:100] + b"1" + TAR[101:], "DataRejected"),
+        (as_tar({"0.json": b"{nonsense"}), "DataRejected"),
+        (TAR[:MIDDLE], None),
+    ],
 )
 def test_an_archive_is_told_by_its_own_name(look, first, kind):
     """The library looks into the first for the columns' types, whichever is read; a share of a job reads its own."""
@@ -574,11 +578,20 @@ def test_what_is_wrong_in_a_whole_zip_archive_is_not_taken_for_damage(look):
     assert "train/train.zip: cannot be read: ArrowInvalid" in told
 
 
-def test_a_zip_archive_of_another_split_is_told_by_its_own_name(look):
-    """The library would look into the first split for the columns' types of any; rows of a split take only its own."""
-    broken = bytearray(ZIP)
-    broken[60:90] = damaged(ZIP[60:90])
-    with Hub("someone/chats", {"train.zip": bytes(broken), "test.zip": ZIP}) as hub:
+BROKEN_ZIP = ZIP[:60] + damaged(ZIP[60:90]) + ZIP[90:]
+
+
+def test_a_zip_archive_is_told_by_its_own_name(look):
+    """As with the others, the library looks into the first for the columns' types, whichever is read."""
+    with Hub("someone/chats", {"train-0.zip": BROKEN_ZIP, "train-1.zip": ZIP}) as hub:
+        kind, told = look("last", address=hub.url, splits={"train": "train"})
+    assert kind == "DataRejected"
+    assert told.startswith(f"hub:someone/chats@{COMMIT}/train/train-0.zip: is no zip archive, or")
+
+
+def test_rows_of_a_split_take_the_files_of_no_other(look):
+    """The library would look into the first split for the columns' types of any."""
+    with Hub("someone/chats", {"train.zip": BROKEN_ZIP, "test.zip": ZIP}) as hub:
         splits = {"train": "test"}
         assert len(contents(look("sources", address=hub.url, splits=splits)["train"][1])) == 40
 
@@ -836,3 +849,13 @@ def test_memory_does_not_grow_with_a_row_group(look):
         size, grown = look("memory", address=hub.url)
     assert size > 240e6
     assert grown < 150e6
+
+
+def test_memory_does_not_grow_with_an_archive(look):
+    """It is read as it streams, a file in it at a time."""
+    row = [{"role": "user", "content": "q" * 100}, {"role": "assistant", "content": "a" * 6000}]
+    files = {"test.tar": in_an_archive(*[row] * 10), "train.tar": in_an_archive(*[row] * 10_000)}
+    with Hub("someone/chats", files) as hub:
+        size, grown = look("memory", address=hub.url, columns={"messages": "json"})
+    assert size > 60e6
+    assert grown < 40e6
