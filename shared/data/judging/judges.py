@@ -31,7 +31,7 @@ _MOST_PROCESSES: Final = 3
 """More would wait for the one that reads."""
 _WORTH: Final = 16 << 20
 """Bytes that are judged here before other processes are begun: they take a tenth of a second to be ready."""
-_AHEAD: Final = 32
+_AHEAD: Final = 16
 """Chunks that may be read before the oldest of them is judged."""
 
 
