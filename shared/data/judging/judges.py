@@ -72,16 +72,12 @@ class Judges:
         """
         cases: deque[Case] = deque()
         failures: list[DroptuneError] = []
-        try:
-            for chunk in _until_failure(chunks, failures):
-                cases.append(self._begun(chunk))
-                while cases and (cases[0].verdicts is not None or len(cases) > _AHEAD):
-                    yield self._settled(cases.popleft())
-            while cases:
+        for chunk in _until_failure(chunks, failures):
+            cases.append(self._begun(chunk))
+            while cases and (cases[0].verdicts is not None or len(cases) > _AHEAD):
                 yield self._settled(cases.popleft())
-        finally:
-            for case in cases:
-                self._settled(case)  # so that its slot is free again
+        while cases:
+            yield self._settled(cases.popleft())
         for failure in failures:
             raise failure
 

@@ -228,6 +228,21 @@ def test_what_cannot_be_read_is_told_after_the_rows_before_it(others):
         next(reading)
 
 
+def test_reading_runs_ahead_of_a_slow_process_by_a_few_chunks_only(monkeypatch, others):
+    monkeypatch.setattr(handle, "_PATIENCE", 0.05)
+    read = []
+
+    def noted():
+        for chunk in chunks(200):
+            read.append(chunk)
+            yield chunk
+
+    reading = others.verdicts(noted())
+    with stopped(the_process(others)):
+        next(reading)
+    assert COUNT < len(read) < 20
+
+
 def test_whoever_stops_in_the_middle_may_go_on_with_other_rows(monkeypatch, others):
     for _ in range(3):
         reading = others.verdicts(chunks(30))
