@@ -22,15 +22,17 @@ _SHOWN = 60
 
 
 def fault_of(line: bytes) -> Refusal | None:
-    """Why a line that is not blank is no JSON object, if it is none."""
+    """Why a line that is not blank is no JSON object, if it is none.
+
+    Raises:
+        RecursionError: It is nested too deeply.
+    """
     try:
         line.decode()
     except UnicodeDecodeError as error:
         return Refusal(Reason.NOT_UTF8, f"byte {error.start}: {error.reason}")
     try:
         msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-    except RecursionError:
-        return Refusal(Reason.TOO_DEEP, "more levels than a parser takes")
     except msgspec.ValidationError as error:  # not an object
         return Refusal(Reason.WRONG_TYPES, str(error))
     except msgspec.DecodeError as error:
@@ -63,6 +65,9 @@ def diagnose(
         given: The row's columns.
         shape: What it was read as.
         columns: By our name of a column the dataset's name of it.
+
+    Raises:
+        RecursionError: A column is nested too deeply.
     """
 
     def column(name: str) -> tuple[str, Any]:
@@ -99,7 +104,7 @@ def _value(raw: msgspec.Raw | None) -> Any:
         return None
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         return _Unreadable()
 
 
@@ -134,7 +139,7 @@ def _messages(column: str, given: Any, keys: _Keys) -> Refusal | None:
     if isinstance(given, str):
         try:
             given = msgspec.json.decode(given)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except msgspec.DecodeError as error:
             return Refusal(Reason.WRONG_TYPES, f"{column} is text that is not JSON: {error}")
     if not isinstance(given, list):
         return Refusal(Reason.WRONG_TYPES, f"{column} is {_kind(given)}, not a list")
