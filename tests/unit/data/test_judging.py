@@ -19,6 +19,7 @@ from shared.data import selection
 from shared.data.judging import judges as dealing
 from shared.data.judging import process as handle
 from shared.data.judging.judges import Judges, spare_processors
+from shared.data.judging.process import Case
 from shared.data.judging.slots import COUNT, Slots, file_of_slots
 from shared.data.judging.verdicts import Judge, Refused
 from shared.data.lines import Lines, Parsed
@@ -116,16 +117,26 @@ def nested(levels):
     return ROWS[0][:-1] + b', "more": ' + b"[" * levels + b"]" * levels + b"}"
 
 
+def nested_in_text(levels):
+    """No bracket of its tools stands there as one."""
+    tools = json.dumps('[{"name": ' + "[" * levels + "]" * levels + "}]")
+    escaped = tools.replace("[", "\\u005b").replace("]", "\\u005d").encode()
+    return ROWS[0][:-1] + b', "tools": ' + escaped + b"}"
+
+
 def test_how_deep_a_row_may_be_is_the_same_in_another_process_and_under_many_callers(
     monkeypatch, others
 ):
-    given = [Lines(1, [nested(levels) for levels in range(850, 1020)])]
+    given = [
+        Lines(1, [nested(levels) for levels in range(850, 1020)]),
+        Lines(171, [nested_in_text(levels) for levels in range(850, 1020, 3)]),
+    ]
 
     def under(callers):
         return under(callers - 1) if callers else here(given)
 
-    ((_, expected),) = here(given)
-    assert {type(verdict) for verdict in expected} == {Example, Refused}
+    for _, expected in here(given):
+        assert {type(verdict) for verdict in expected} == {Example, Refused}
     assert under(100) == here(given)
     nobody_here(monkeypatch, others)
     assert list(others.verdicts(given)) == here(given)
@@ -174,6 +185,16 @@ def test_a_process_that_died_while_it_had_nothing_to_do_costs_no_row(others):
     process.kill()
     process.wait()
     assert list(others.verdicts(chunks(9))) == here(chunks(9))
+
+
+def test_a_process_that_dies_between_two_looks_at_it_costs_no_row(others):
+    process, case = the_process(others), Case(chunks(1)[0])
+    process.kill()
+    process.wait()
+    assert others._processes[0].ask(case)
+    others._processes[0].wait()
+    assert case.verdicts is None
+    assert case.process is None
 
 
 def test_a_process_that_is_silent_is_given_up(monkeypatch, others):
