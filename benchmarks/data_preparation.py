@@ -1,7 +1,8 @@
 """What preparing data costs: against the notebook's way, in memory however many rows, and with the upload.
 
 Each way (`ways`) runs as a process of its own, imports included, on generated conversations (`chats`); time
-is from start to end of that process, memory the peak of its resident set.
+is from start to end of that process, memory the peak of its resident set, and of each process that it begins
+besides: what they share is counted for each.
 
 Ours checks, hashes, looks up and counts each row and deals it out to three files. The notebook's way is what
 Microsoft's fine-tuning notebook for chat completion does: load with `datasets`, `to_json`, then
@@ -17,13 +18,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+
+from benchmarks.ways import peak_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,11 +40,13 @@ LONG, SHORT = 60, 4
 #: The notebook's way needs about 45 KB of memory a row.
 _NOTEBOOK_BYTES = 50_000
 _UPLOADS = 3
+#: Seconds between two looks at the memory of further processes.
+_PACE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a process took: wall-clock and processor seconds, and peak resident bytes."""
+    """What a process and those that it began took: wall-clock and processor seconds, and peak resident bytes."""
 
     seconds: float
     processor: float
@@ -79,14 +85,37 @@ def measured(way: str, source: Path, target: Path, more: Mapping[str, str] | Non
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-        _, status, used = os.wait4(process.pid, 0)
+        with watched(process.pid) as peaks:
+            _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         said = output.read().decode(errors="replace")
     if process.returncode:
         raise RuntimeError(said)
-    return Cost(seconds, used.ru_utime + used.ru_stime, int(said.split()[-1]))
+    memory = int(said.split()[-1]) + sum(peaks.values())
+    return Cost(seconds, used.ru_utime + used.ru_stime, memory)
+
+
+@contextmanager
+def watched(pid: int) -> Iterator[dict[int, int]]:
+    """The peaks of resident memory in bytes of the processes that a process begins, by their ids."""
+    peaks: dict[int, int] = {}
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_PACE):
+            with suppress(psutil.NoSuchProcess):
+                for begun in psutil.Process(pid).children(recursive=True):
+                    peaks[begun.pid] = peak_of(begun.pid) or peaks.get(begun.pid, 0)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peaks
+    finally:
+        over.set()
+        watcher.join()
 
 
 def generate(count: int, words: int, *paths: Path) -> None:

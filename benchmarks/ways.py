@@ -7,6 +7,7 @@ imports what it needs and nothing else, since its imports count.
 from __future__ import annotations
 
 import re
+import resource
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,20 +120,21 @@ class _Nowhere:
         return name
 
 
-def _peak() -> int:
-    """The peak of this process's resident memory in bytes, since its program was loaded."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:  # not Linux
-        import resource
+def peak_of(process: int | str) -> int:
+    """The peak of a process's resident memory in bytes since its program was loaded; 0 if it is gone, or not on Linux.
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Args:
+        process: Its id, or `self`.
+    """
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
     found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
-    assert found
-    return int(found[1]) << 10
+    return int(found[1]) << 10 if found else 0
 
 
 if __name__ == "__main__":
     ways = {way.__name__: way for way in (notebook, bare, droptune, parsing, uploading, both)}
     ways[sys.argv[1]](*map(Path, sys.argv[2:]))
-    print(_peak())
+    print(peak_of("self") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

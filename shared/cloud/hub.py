@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
+import itertools
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from huggingface_hub import DatasetInfo
 
-    from shared.cloud.hub_listing import Split
+    from shared.cloud.hub_listing import SplitFile
     from shared.data.ports import Source
     from shared.runs.manifest import Dataset
 
@@ -105,7 +106,9 @@ class Hub:
             raise DataRejected([Problem("dataset.hub", str(error))]) from error
         return Repository(dataset.hub, commit, self._token)
 
-    def _files(self, dataset: Dataset, repository: Repository) -> Mapping[str, tuple[str, Split]]:
+    def _files(
+        self, dataset: Dataset, repository: Repository
+    ) -> Mapping[str, tuple[str, Sequence[SplitFile]]]:
         """The hub's name and the files of each split that the manifest names."""
         found = self._listing(repository, dataset.config)
         wanted = _splits(dataset)
@@ -165,21 +168,15 @@ def commit_in(source: str) -> str | None:
 
 
 def _sources(
-    repository: Repository, config: str | None, name: str, split: Split
+    repository: Repository, config: str | None, name: str, listed: Sequence[SplitFile]
 ) -> Sequence[Source]:
-    if split.plain:
-        return [HubFile(repository, file.path, file.size) for file in split.files]
+    """Each file of a split, by our own readers wherever they can: then a bad row costs no more than itself."""
+    files = [HubFile(repository, file.path, file.size) for file in listed]
+    streamed = [file for file, found in zip(files, listed, strict=True) if not found.plain]
+    places = itertools.count()
     return [
-        HubStream(
-            repository,
-            config,
-            name,
-            file.path,
-            file.size,
-            place=file.place,
-            files=split.listed,
-        )
-        for file in split.files
+        file if found.plain else HubStream(repository, config, name, streamed, next(places))
+        for file, found in zip(files, listed, strict=True)
     ]
 
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import functools
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from shared.cloud.failures import failing, plain, translation
+from shared.cloud.failures import failing, translation
+from shared.cloud.hub_archives import Opened
 from shared.data.lines import as_line
-from shared.errors import DataRejected, DroptuneError, Problem, Unavailable
+from shared.errors import DroptuneError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 BLOCK: Final = 1 << 20
 """About as many bytes are given at once."""
@@ -63,6 +65,16 @@ class HubFile:
         self._size = size
 
     @property
+    def path(self) -> str:
+        """Where it is in the repository."""
+        return self._path
+
+    @property
+    def address(self) -> str:
+        """Where the hub's libraries find it."""
+        return f"{self._repository.address}/{self._path}"
+
+    @property
     def name(self) -> str:
         """`hub:OWNER/NAME@COMMIT/PATH`."""
         return f"{self._repository.source}/{self._path}"
@@ -94,9 +106,14 @@ class HubFile:
             found: bytes = file.read(length)
             return found
 
+    @contextmanager
+    def anywhere(self) -> Iterator[IO[bytes]]:
+        """It, to be read here and there."""
+        with failing(f"reading {self.name}"), self._open() as file:
+            yield file
+
     def _open(self, **how: object) -> Any:
-        address = f"{self._repository.address}/{self._path}"
-        return self._files.open(address, "rb", **how)
+        return self._files.open(self.address, "rb", **how)
 
     @functools.cached_property
     def _files(self) -> Any:
@@ -112,10 +129,8 @@ class HubStream:
         repository: Where it is.
         config: The configuration, if one is named: it may say how files are read.
         split: The hub's name of it.
-        path: The file.
-        size: In bytes.
-        place: The file's place among those of the split as the hub's library counts them, from 0, and
-        files: how many these are. Of a file that is there twice, the second place is nobody's.
+        files: All of the split that the library reads, in order, each once.
+        place: Which of them this is, from 0.
     """
 
     def __init__(
@@ -123,24 +138,19 @@ class HubStream:
         repository: Repository,
         config: str | None,
         split: str,
-        path: str,
-        size: int,
-        *,
+        files: Sequence[HubFile],
         place: int,
-        files: int,
     ) -> None:
         self._repository = repository
         self._config = config
         self._split = split
-        self._path = path
-        self._size = size
-        self._place = place
         self._files = files
+        self._place = place
 
     @property
     def name(self) -> str:
         """`hub:OWNER/NAME@COMMIT/SPLIT/PATH`, with the configuration before the split if one is named."""
-        return f"{split_name(self._repository, self._config, self._split)}/{self._path}"
+        return self._name_of(self._files[self._place])
 
     @property
     def identity(self) -> str:
@@ -154,17 +164,18 @@ class HubStream:
 
     def size(self) -> int:
         """The file's length in bytes."""
-        return self._size
+        return self._files[self._place].size()
 
     def blocks(self) -> Iterator[bytes]:
         """Its rows as JSON lines, in blocks of about a mebibyte, as they stream in.
 
         Raises:
-            DataRejected: The file cannot be read.
+            DataRejected: The file cannot be read, or another that the library looks into for the columns' types.
             Unavailable: The hub cannot be reached, or what else `shared.cloud.failures` makes of its answer.
         """
+        opened = Opened({file.address: (self._name_of(file), file.blocks) for file in self._files})
         try:
-            yield from _in_blocks(map(_line, self._rows()))
+            yield from _in_blocks(map(_line, self._rows(opened)))
         except DroptuneError:
             raise
         # The library lets through whatever packings, parsers and its own code raise on damaged files and on options
@@ -176,15 +187,21 @@ class HubStream:
                 raise ours from error
             if of_this_machine(error):
                 raise
-            said = plain(f"cannot be read: {type(error).__name__}: {error}")
-            raise DataRejected([Problem(self.name, said)]) from error
+            raise opened.rejection(error, self.name) from error
 
-    def _rows(self) -> Iterable[Any]:
-        rows = builder_of(self._repository, self._config).as_streaming_dataset(self._split)
-        if rows.num_shards == self._files:
-            return rows.shard(self._files, self._place)  # type: ignore[no-any-return]
+    def _rows(self, opened: Opened) -> Iterable[Any]:
+        builder = builder_of(self._repository, self._config)
+        # Never a file that is read without the library, or of another split.
+        builder.config.data_files = {self._split: [file.address for file in self._files]}
+        opened.watch(builder)
+        rows = builder.as_streaming_dataset(self._split)
+        if rows.num_shards == len(self._files):
+            return rows.shard(len(self._files), self._place)  # type: ignore[no-any-return]
         # A format that the library does not stream file by file: all of it belongs to the first.
         return () if self._place else rows
+
+    def _name_of(self, file: HubFile) -> str:
+        return f"{split_name(self._repository, self._config, self._split)}/{file.path}"
 
 
 def split_name(repository: Repository, config: str | None, split: str) -> str:

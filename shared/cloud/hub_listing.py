@@ -7,17 +7,19 @@ elsewhere (on this machine, say, or on a server) are not read.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.cloud.failures import failing, plain, translation
-from shared.cloud.hub_files import builder_of, of_this_machine
+from shared.cloud.hub_archives import is_zip, zip_damage, zip_problem
+from shared.cloud.hub_files import HubFile, builder_of, of_this_machine
 from shared.data.formats.endings import Format, kind_of
 from shared.errors import DataRejected, Problem, Transient, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from shared.cloud.hub_files import Repository
     from shared.errors import DroptuneError
@@ -33,6 +35,9 @@ _PLACED: Final = frozenset(
 _NO_CONFIGURATION: Final = re.compile(r"BuilderConfig '.*' not found|Config name is missing")
 """How the library begins when there is no such configuration, or when none is named and there are several."""
 
+_MOST_ARCHIVES: Final = 100
+"""How many zip archives are looked into for the one that the library could not read; it looks into ten of a split."""
+
 _DELIMITERS: Final = {Format.CSV: ",", Format.TSV: "\t"}
 
 
@@ -43,32 +48,19 @@ class SplitFile:
     Attributes:
         path: In the repository.
         size: In bytes.
-        place: Where the hub's library has it among the split's files, from 0; the first place, if it has several.
+        plain: Whether it is to be read as its name's ending says, as files anywhere else. If not, the hub's library
+            reads it.
     """
 
     path: str
     size: int
-    place: int
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """What a split is made of.
-
-    Attributes:
-        files: Each once, in the order of the card, or of the names.
-        listed: How many files the hub's library counts. It counts one twice that two patterns name.
-        plain: Whether all are to be read as their names' endings say, as files anywhere else. If one is not, the
-            library reads them all, so that it and we share the rows out alike.
-    """
-
-    files: tuple[SplitFile, ...]
-    listed: int
     plain: bool
 
 
-def listing(repository: Repository, config: str | None) -> Mapping[str, Split]:
-    """What each split is made of, by the hub's name of it; no file of them is read.
+def listing(repository: Repository, config: str | None) -> Mapping[str, Sequence[SplitFile]]:
+    """What each split is made of, by the hub's name of it; no file of rows is read.
+
+    The files come in the order of the card, or of their names; each once, though two patterns may name it.
 
     Raises:
         DataRejected: There is no such configuration, there are no such files, or they may not be read.
@@ -76,14 +68,12 @@ def listing(repository: Repository, config: str | None) -> Mapping[str, Split]:
     """
     builder = _builder(repository, config)
     sizes = _sizes(repository)
-    found: dict[str, Split] = {}
+    found: dict[str, Sequence[SplitFile]] = {}
     for split, addresses in builder.config.data_files.items():
-        places: dict[str, int] = {}
-        for place, address in enumerate(addresses):
-            places.setdefault(_path(str(address), repository), place)
-        files = tuple(SplitFile(path, _size(path, sizes), at) for path, at in places.items())
-        plain = all(_is_plain(builder, path) for path in places)
-        found[str(split)] = Split(files, len(addresses), plain)
+        paths = dict.fromkeys(_path(str(address), repository) for address in addresses)
+        found[str(split)] = tuple(
+            SplitFile(path, _size(path, sizes), _is_plain(builder, path)) for path in paths
+        )
     return found
 
 
@@ -130,7 +120,23 @@ def _builder(repository: Repository, config: str | None) -> Any:
         ours = translation(error, f"looking at the hub dataset {repository.name}")
         if ours is None and of_this_machine(error):
             raise
+        if ours is None:
+            ours = _damaged_archive(error, repository)
         raise _told(error, ours, repository.name) from error
+
+
+def _damaged_archive(error: Exception, repository: Repository) -> DataRejected | None:
+    """Which zip archive the library could not look into, if that is what it raised; it does not tell."""
+    if zip_damage(error, repository.name) is None:
+        return None
+    archives = (item for item in sorted(_sizes(repository).items()) if is_zip(item[0]))
+    for path, size in itertools.islice(archives, _MOST_ARCHIVES):
+        file = HubFile(repository, path, size)
+        with file.anywhere() as content:
+            found = zip_problem(content, file.name)
+        if found is not None:
+            return found
+    return None
 
 
 def _told(error: Exception, ours: DroptuneError | None, name: str) -> DroptuneError:
@@ -167,27 +173,23 @@ def _told(error: Exception, ours: DroptuneError | None, name: str) -> DroptuneEr
 
 
 def _is_plain(builder: Any, path: str) -> bool:
-    """Whether a file is of a format that `shared.data` reads, and its card wants nothing else than all of it."""
+    """Whether a file is of a format that `shared.data` reads, and its card wants nothing else than all of it.
+
+    The library reads all files of a configuration as of one format, which is that of most of them or the card's choice;
+    what is of another of these formats it cannot read. A `sep` is of CSV files alone.
+    """
     from datasets.packaged_modules.csv.csv import Csv
     from datasets.packaged_modules.json.json import Json
     from datasets.packaged_modules.parquet.parquet import Parquet
 
     kind = kind_of(path)
-    if kind is None:
+    if kind is None or not isinstance(builder, (Csv, Json, Parquet)):
         return False
-    options = set(_options(builder.config))
-    match kind.format:
-        case Format.PARQUET:
-            return isinstance(builder, Parquet) and not options
-        case Format.JSONL | Format.JSON:
-            return isinstance(builder, Json) and not options
-        case Format.CSV | Format.TSV:
-            asked = options - {"sep", "delimiter"}
-            return (
-                isinstance(builder, Csv)
-                and not asked
-                and builder.config.sep == _DELIMITERS[kind.format]
-            )
+    if not isinstance(builder, Csv):
+        return not any(_options(builder.config))
+    asked = set(_options(builder.config)) - {"sep", "delimiter"}
+    separated = kind.format in _DELIMITERS
+    return not asked and (not separated or builder.config.sep == _DELIMITERS[kind.format])
 
 
 def _options(config: Any) -> Iterator[str]:

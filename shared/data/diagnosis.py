@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 _SHOWN = 60
-_MOST_NAMED = 10_000
+_MOST_NAMED = 100_000
 """Most values of a row whose columns are named: there may be as many columns."""
 
 
@@ -32,15 +32,17 @@ _is_object: Final = msgspec.json.Decoder(_Object).decode
 
 
 def fault_of(line: bytes) -> Refusal | None:
-    """Why a line that is not blank is no JSON object, if it is none."""
+    """Why a line that is not blank is no JSON object, if it is none.
+
+    Raises:
+        RecursionError: It is nested too deeply.
+    """
     try:
         line.decode()
     except UnicodeDecodeError as error:
         return Refusal(Reason.NOT_UTF8, f"byte {error.start}: {error.reason}")
     try:
         _is_object(line)
-    except RecursionError:
-        return Refusal(Reason.TOO_DEEP, "more levels than a parser takes")
     except msgspec.ValidationError as error:  # not an object
         return Refusal(Reason.WRONG_TYPES, str(error))
     except msgspec.DecodeError as error:
@@ -61,7 +63,7 @@ def without_shape(line: bytes, among: Sequence[Shape], columns: Mapping[str, str
         names = (columns.get(name, name) for name in REQUIRED[among[0]])
         wanted = f"{among[0]} needs {', '.join(names)}; "
     if more_values_than(_MOST_NAMED, line):
-        return Refusal(Reason.UNKNOWN_SHAPE, f"{wanted}it has more columns than can be told")
+        return Refusal(Reason.UNKNOWN_SHAPE, f"{wanted}it holds more than {_MOST_NAMED:,} values")
     shown = ", ".join(msgspec.json.decode(line, type=dict[str, msgspec.Raw])) or "none"
     return Refusal(Reason.UNKNOWN_SHAPE, f"{wanted}the columns are: {_shown(shown)}")
 
@@ -75,6 +77,9 @@ def diagnose(
         given: The row's columns.
         shape: What it was read as.
         columns: By our name of a column the dataset's name of it.
+
+    Raises:
+        RecursionError: A column is nested too deeply.
     """
 
     def column(name: str) -> tuple[str, Any]:
@@ -126,7 +131,7 @@ def _value(raw: msgspec.Raw | None) -> Any:
         return None
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         return _Unreadable()
 
 
@@ -166,7 +171,7 @@ def _messages(column: str, raw: msgspec.Raw | None, keys: _Keys) -> Refusal | No
             return _too_many(column)
         try:
             given = msgspec.json.decode(given)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except msgspec.DecodeError as error:
             return Refusal(Reason.WRONG_TYPES, f"{column} is text that is not JSON: {error}")
     if not isinstance(given, list):
         return Refusal(Reason.WRONG_TYPES, f"{column} is {_kind(given)}, not a list")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 BOM = b"\xef\xbb\xbf"
 _NEWLINE = b"\n"
 _PORTION: Final = 1 << 19
+_MOST_LINES: Final = 1024
 #: What remains of a line that is too long, to show its author which it was.
 _PREFIX = 256
 
@@ -113,18 +114,19 @@ def lines_of(blocks: Iterable[bytes], *, limit: int) -> Iterator[Lines]:
 
 
 def portions(chunks: Iterable[Lines | Parsed]) -> Iterator[Lines | Parsed]:
-    """The same rows, no more than 512 KiB of lines at a time, unless one line is longer: what is worth handing on."""
+    """The same rows, at most 1,024 lines of at most 512 KiB at a time, unless one line is longer."""
     for chunk in chunks:
-        if isinstance(chunk, Parsed) or sum(map(len, chunk.lines)) <= _PORTION:
+        lines = chunk.lines if isinstance(chunk, Lines) else []
+        if len(lines) <= _MOST_LINES and sum(map(len, lines)) <= _PORTION:
             yield chunk
             continue
         begun, size = 0, 0
-        for place, line in enumerate(chunk.lines):
+        for place, line in enumerate(lines):
             size += len(line)
-            if size > _PORTION and place > begun:
-                yield Lines(chunk.first + begun, chunk.lines[begun:place], chunk.refusal)
+            if place > begun and (size > _PORTION or place - begun == _MOST_LINES):
+                yield Lines(chunk.first + begun, lines[begun:place])
                 begun, size = place, len(line)
-        yield Lines(chunk.first + begun, chunk.lines[begun:], chunk.refusal)
+        yield Lines(chunk.first + begun, lines[begun:])
 
 
 def _cut(block: bytes) -> list[bytes]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Prepared", "Progress", "fingerprint", "prepare"]
 
 #: Raise this whenever the same input would give other files than before.
-VERSION = 3
+VERSION = 4
 REPORT_FILE = "report.json"
 
 

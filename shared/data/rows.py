@@ -40,6 +40,7 @@ from shared.data.shapes import (
     shapes_of,
 )
 from shared.data.splitting import digest_with
+from shared.data.surface import at_the_surface
 from shared.data.turns import TurnPatterns, Turns
 from shared.data.values import MOST_TOOL_VALUES, more_values_than
 
@@ -166,7 +167,7 @@ class Reader:
             line = as_line(given)
             if line.isspace():
                 return None
-            return self._second_look(line)
+            return at_the_surface(self._second_look, line)
 
     def _bounded(self, line: bytes) -> bytes:
         """The row's JSON, of which no key makes more objects than there is room for.
@@ -189,10 +190,16 @@ class Reader:
         return None
 
     def _second_look(self, line: bytes) -> Example | Refusal:
+        try:
+            return self._look_again(line)
+        except RecursionError:
+            return Refusal(Reason.TOO_DEEP, "more levels than a parser takes")
+
+    def _look_again(self, line: bytes) -> Example | Refusal:
         shapes = list(self._forms)
         try:
             given = self._given.of(line)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             return fault_of(line) or Refusal(Reason.NOT_JSON, str(error))
         if refusal := self._too_many_tools(given):
             return refusal
@@ -205,7 +212,7 @@ class Reader:
         form = self._forms[fitting[0]]
         try:
             verdict = self._judge(line, form.decode(self._bounded(line)), form)
-        except (ValueError, RecursionError):
+        except ValueError:
             return fault_of(line) or diagnose(given, form.shape, self._columns)
         self._form = form
         return verdict

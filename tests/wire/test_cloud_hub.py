@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import hashlib
 import io
 import json
 import lzma
@@ -15,6 +16,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -77,6 +79,8 @@ try:
         for _, line, _ in rows(many):
             size += len(line)
         told = [size, peak() - before]
+    elif sys.argv[2] == "last":
+        told = list(rows(hub.sources(dataset)["train"][-1:]))
     elif sys.argv[2] == "twice":
         told = [len(hub.problems(dataset)), len(hub.sources(dataset)), len(hub.sources(dataset))]
     else:
@@ -419,7 +423,6 @@ def damaged(body):
         (None, "train.jsonl.xz", damaged(lzma.compress(LINES))),
         (None, "train.jsonl.xz", half_of(lzma.compress(LINES))),
         (None, "train.jsonl.bz2", half_of(bz2.compress(LINES))),
-        (None, "train.tar", in_an_archive(*ROWS)[:700]),
         (None, "train.xml", b"<a/>"),
         ("field: rows", "train.json.gz", damaged(gzip.compress(LINES))),
         ("field: rows", "train.json", b'{"others": []}'),
@@ -437,6 +440,160 @@ def test_whatever_the_library_raises_at_a_file_rejects_the_data(look, option, na
         kind, said = look("sources", address=hub.url, splits={"train": "train"})
     assert kind == "DataRejected"
     assert said.startswith(f"hub:someone/chats@{COMMIT}/train/{name}: cannot be read: ")
+
+
+BIG = [
+    {
+        "messages": [
+            {"role": "user", "content": hashlib.sha512(b"%d" % n).hexdigest() * 8},
+            {"role": "assistant", "content": "a"},
+        ]
+    }
+    for n in range(40)
+]
+TAR = in_an_archive(*[row["messages"] for row in BIG])
+MIDDLE = TAR.index(b"020.json")
+"""Where the header of the file in the middle begins."""
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "said"),
+    [
+        ("train.tar", TAR[:MIDDLE] + b"1" + TAR[MIDDLE + 1 :], "header is wrong"),
+        ("train.tar", TAR[:MIDDLE] + bytes(512) + TAR[MIDDLE + 512 :], "overwritten with zeroes"),
+        ("train.tar", TAR[:MIDDLE], "cut off there, or its end was never written"),
+        ("train.tar", TAR[: MIDDLE + 100], "cut off there, or its end was never written"),
+        ("train.tar", TAR[: MIDDLE + 700], "unexpected end of data"),
+        ("train.tar", b"<html>", "is no tar archive"),
+        ("train.tar.gz", half_of(gzip.compress(TAR)), "cut off"),
+        ("train.tar.gz", gzip.compress(TAR)[:-8] + bytes(8), "damaged: CRC"),
+        (
+            "train.tar.gz",
+            gzip.compress(TAR[:MIDDLE]),
+            "cut off there, or its end was never written",
+        ),
+        ("train.tar.bz2", half_of(bz2.compress(TAR)), "cut off"),
+        ("train.tar.xz", damaged(lzma.compress(TAR)), "damaged"),
+    ],
+)
+def test_rows_of_an_archive_that_is_damaged_are_not_lost_in_silence(look, name, body, said):
+    """Python takes what is no header for an archive's end; the author is told which archive it is and what to do."""
+    with Hub("someone/chats", {name: body}) as hub:
+        kind, told = look("sources", address=hub.url, splits={"train": "train"})
+    assert kind == "DataRejected"
+    assert told.startswith(f"hub:someone/chats@{COMMIT}/train/{name}: ")
+    assert said in told
+    assert "cannot be read" not in told
+    assert told.endswith("Pack its files anew to one archive and upload it whole")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def test_an_archive_that_is_whole_gives_all_rows(look, pack):
+    """Packed or not, whatever its name says of that."""
+    with Hub("someone/chats", {"train.tar": pack(TAR)}) as hub:
+        found = look(
+            "sources", address=hub.url, splits={"train": "train"}, columns={"messages": "json"}
+        )
+    assert [row["json"] for row in contents(found["train"][1])] == [row["messages"] for row in BIG]
+
+
+@pytest.mark.parametrize(
+    ("first", "kind"),
+    [
+        (TAR[:100] + b"1" + TAR[101:], "DataRejected"),
+        (as_tar({"0.json": b"{nonsense"}), "DataRejected"),
+        (TAR[:MIDDLE], None),
+    ],
+)
+def test_an_archive_is_told_by_its_own_name(look, first, kind):
+    """The library looks into the first for the columns' types, whichever is read; a share of a job reads its own."""
+    with Hub("someone/chats", {"train-0.tar": first, "train-1.tar": TAR}) as hub:
+        told = look(
+            "last", address=hub.url, splits={"train": "train"}, columns={"messages": "json"}
+        )
+    if kind is None:
+        assert len(contents(told)) == len(BIG)
+    else:
+        assert told[0] == kind
+        assert told[1].startswith(f"hub:someone/chats@{COMMIT}/train/train-0.tar: ")
+
+
+def test_an_archive_whose_connection_breaks_is_not_taken_for_damaged(look):
+    """It is taken up where it broke, or something to try again."""
+    rows = {"splits": {"train": "train"}, "columns": {"messages": "json"}}
+    assert len(TAR) > 1 << 16
+    with Hub("someone/chats", {"train.tar": TAR}) as hub:
+        hub.breaking = 1
+        assert len(contents(look("sources", address=hub.url, **rows)["train"][1])) == len(BIG)
+        hub.breaking = 1000
+        kind, _ = look("sources", address=hub.url, **rows)
+    assert kind == "Unavailable"
+
+
+def as_zip(members):
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return body.getvalue()
+
+
+ZIP = as_zip({"a.jsonl": jsonl(*BIG[:20]), "b.jsonl": jsonl(*BIG[20:])})
+INSIDE = ZIP.index(b"b.jsonl") + 200
+LOCKED = bytearray(ZIP)
+LOCKED[6] |= 1  # the flag of the first file, there and in the table of contents
+LOCKED[ZIP.index(b"PK\x01\x02") + 8] |= 1
+
+
+@pytest.mark.parametrize(
+    ("body", "place", "said"),
+    [
+        (half_of(ZIP), "train-1.zip", "is no zip archive, or a damaged or cut off one"),
+        (b"", "train-1.zip", "is no zip archive, or an empty, damaged or cut off one"),
+        (ZIP[:INSIDE] + damaged(ZIP[INSIDE : INSIDE + 99]) + ZIP[INSIDE + 99 :], None, "damaged"),
+        (bytes(4) + ZIP[4:], None, "damaged"),
+        (ZIP[:INSIDE] + ZIP[INSIDE + 999 :], None, "damaged"),
+        (bytes(LOCKED), None, "is locked with a password"),
+    ],
+)
+def test_a_zip_archive_that_is_damaged_is_told_as_other_files_are(look, body, place, said):
+    """By its name, with what to do; before any row is read if its table of contents is not there."""
+    with Hub("someone/chats", {"train-0.zip": ZIP, "train-1.zip": body}) as hub:
+        kind, told = look("sources", address=hub.url, splits={"train": "train"})
+        problems = look("problems", address=hub.url, splits={"train": "train"})
+    assert kind == "DataRejected"
+    where = f"hub:someone/chats@{COMMIT}/{place or 'train/train-1.zip'}"
+    assert told.startswith(f"{where}: {'is' if place else ''}")
+    assert said in told
+    assert "cannot be read" not in told
+    assert "Pack its files anew" in told
+    assert [each[0] for each in problems] == ([where] if place else [])
+
+
+def test_what_is_wrong_in_a_whole_zip_archive_is_not_taken_for_damage(look):
+    """A table that is no table is told as in any other file that the library reads."""
+    with Hub("someone/chats", {"train.zip": as_zip({"a.parquet": b"PAR1 no more"})}) as hub:
+        kind, told = look("sources", address=hub.url, splits={"train": "train"})
+    assert kind == "DataRejected"
+    assert "train/train.zip: cannot be read: ArrowInvalid" in told
+
+
+BROKEN_ZIP = ZIP[:60] + damaged(ZIP[60:90]) + ZIP[90:]
+
+
+def test_a_zip_archive_is_told_by_its_own_name(look):
+    """As with the others, the library looks into the first for the columns' types, whichever is read."""
+    with Hub("someone/chats", {"train-0.zip": BROKEN_ZIP, "train-1.zip": ZIP}) as hub:
+        kind, told = look("last", address=hub.url, splits={"train": "train"})
+    assert kind == "DataRejected"
+    assert told.startswith(f"hub:someone/chats@{COMMIT}/train/train-0.zip: is no zip archive, or")
+
+
+def test_rows_of_a_split_take_the_files_of_no_other(look):
+    """The library would look into the first split for the columns' types of any."""
+    with Hub("someone/chats", {"train.zip": BROKEN_ZIP, "test.zip": ZIP}) as hub:
+        splits = {"train": "test"}
+        assert len(contents(look("sources", address=hub.url, splits=splits)["train"][1])) == 40
 
 
 @pytest.mark.parametrize(
@@ -508,6 +665,64 @@ def test_every_row_comes_once_from_files_of_two_kinds_that_two_patterns_name(loo
     assert sorted(asked) == sorted(row["messages"][0]["content"] for row in all_rows)
     for place, line, _ in rows:
         assert json.loads(line)["messages"][0]["content"].split()[0] in place
+
+
+@pytest.mark.parametrize("most", ["jsonl", "csv", "parquet"])
+def test_files_of_several_formats_are_read_each_as_its_own(look, most):
+    """The library reads all as of one format, and gives up all for a row; here a bad row costs itself alone."""
+    table = "".join(f"q{n},a\n" for n in range(40))
+    bodies = {
+        "jsonl": (LINES + b"{nonsense\n", 40, ("line", 41, "not_json")),
+        "csv": (
+            f"prompt,completion\n{table}q,a,more\n".encode(),
+            40,
+            ("line", 42, "too_many_cells"),
+        ),
+        "parquet": (
+            as_parquet([*ROWS, {"messages": []}]),
+            40,
+            ("row", 41, "too_few_messages"),
+        ),
+    }
+    files = {f"0.{form}": body for form, (body, _, _) in bodies.items()}
+    files[f"1.{most}"] = bodies[most][0]
+    card = b"---\nconfigs:\n- config_name: own\n  data_files: ['0.*', '1.*']\n---\n"
+    with Hub("someone/chats", {"README.md": card, **files}) as hub:
+        found = look("sources", address=hub.url, splits={"train": "train"})
+    identities, rows = found["train"]
+    assert sorted(identities) == sorted(f"hub:someone/chats@{COMMIT}/{name}" for name in files)
+    for name in files:
+        _, good, (unit, number, reason) = bodies[name.partition(".")[2]]
+        source = f"hub:someone/chats@{COMMIT}/{name}"
+        of_it = [row for row in rows if row[0].startswith(source)]
+        assert len([row for row in of_it if row[2] is None]) == good
+        assert [(row[0], row[2]) for row in of_it if row[2]] == [
+            (f"{source} {unit} {number}", reason)
+        ]
+
+
+def test_what_the_library_reads_it_reads_without_the_files_beside(look):
+    """A bad row of one that is read without it does not keep it from the others."""
+    files = {"train-0.jsonl": b"{nonsense\n" + LINES, "train-1.jsonl.bz2": bz2.compress(LINES)}
+    with Hub("someone/chats", files) as hub:
+        found = look("sources", address=hub.url, splits={"train": "train"})
+    _, rows = found["train"]
+    bad = [(place, reason) for place, _, reason in rows if reason]
+    assert bad == [(f"hub:someone/chats@{COMMIT}/train-0.jsonl line 1", "not_json")]
+    assert len(rows) == 2 * len(ROWS) + 1
+
+
+def test_a_separator_of_the_card_is_of_the_tables_beside_other_files(look):
+    """They come as the library reads them, the others row by row."""
+    table = b"prompt;completion\nq0;a\nq1;a\n"
+    card = (CARD % ("*.*", "sep: ';'")).replace("'*.*'", "['*.csv', '*.jsonl']").encode()
+    files = {"README.md": card, "0.csv": table, "1.csv": table, "2.jsonl": LINES}
+    with Hub("someone/chats", files) as hub:
+        found = look("sources", address=hub.url, config="own", splits={"train": "train"})
+    identities, rows = found["train"]
+    assert [identity.endswith(".jsonl") for identity in identities] == [False, False, True]
+    table_rows = [{"prompt": f"q{n}", "completion": "a"} for n in range(2)]
+    assert contents(rows) == [*table_rows, *table_rows, *ROWS]
 
 
 def test_a_file_that_two_patterns_name_is_one_source(look):
@@ -634,3 +849,13 @@ def test_memory_does_not_grow_with_a_row_group(look):
         size, grown = look("memory", address=hub.url)
     assert size > 240e6
     assert grown < 150e6
+
+
+def test_memory_does_not_grow_with_an_archive(look):
+    """It is read as it streams, a file in it at a time."""
+    row = [{"role": "user", "content": "q" * 100}, {"role": "assistant", "content": "a" * 6000}]
+    files = {"test.tar": in_an_archive(*[row] * 10), "train.tar": in_an_archive(*[row] * 10_000)}
+    with Hub("someone/chats", files) as hub:
+        size, grown = look("memory", address=hub.url, columns={"messages": "json"})
+    assert size > 60e6
+    assert grown < 40e6

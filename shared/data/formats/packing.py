@@ -41,7 +41,7 @@ def unpacked(blocks: Iterable[bytes], packing: Packing, name: str) -> Iterator[b
         shared.errors.DataRejected: The file is damaged, cut off or of another kind, or unpacks to more than
             the bounds allow.
     """
-    taken = _Counted(blocks)
+    taken = Counted(blocks)
     pieces = _gunzipped(taken, name) if packing is Packing.GZIP else _unzstd(taken, name)
     given = 0
     for piece in pieces:
@@ -68,7 +68,7 @@ def check_growth(packed: int, plain: int, name: str) -> None:
         )
 
 
-class _Counted:
+class Counted:
     """Blocks that pass by, and how many bytes they were; empty ones are left out."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
@@ -85,7 +85,7 @@ class _Counted:
         return block
 
 
-def _gunzipped(blocks: _Counted, name: str) -> Iterator[bytes]:
+def _gunzipped(blocks: Counted, name: str) -> Iterator[bytes]:
     member: Any = zlib.decompressobj(_GZIP)
     members, begun = 0, False
     for block in blocks:
@@ -110,10 +110,10 @@ def _gunzipped(blocks: _Counted, name: str) -> Iterator[bytes]:
         raise damaged(name, "is cut off: its gzip data has no end", _REPACK)
 
 
-def _unzstd(blocks: _Counted, name: str) -> Iterator[bytes]:
+def _unzstd(blocks: Counted, name: str) -> Iterator[bytes]:
     import pyarrow as pa
 
-    with pa.CompressedInputStream(pa.PythonFile(_Stream(blocks), "r"), "zstd") as stream:
+    with pa.CompressedInputStream(pa.PythonFile(Stream(blocks), "r"), "zstd") as stream:
         while True:
             try:
                 piece: bytes = stream.read(PIECE)
@@ -130,7 +130,7 @@ def _unzstd(blocks: _Counted, name: str) -> Iterator[bytes]:
         raise damaged(name, "is cut off: its zstd data has no end", _REPACK)
 
 
-class _Stream(io.RawIOBase):
+class Stream(io.RawIOBase):
     """Blocks of bytes as a file that is read from its beginning to its end."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
@@ -138,9 +138,11 @@ class _Stream(io.RawIOBase):
         self._left = memoryview(b"")
 
     def readable(self) -> bool:
+        """It is."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """What is left of the block at hand, as much as there is room for; 0 at the end."""
         while not self._left:
             block = next(self._blocks, None)
             if block is None:

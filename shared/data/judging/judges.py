@@ -31,7 +31,7 @@ _MOST_PROCESSES: Final = 3
 """More would wait for the one that reads."""
 _WORTH: Final = 16 << 20
 """Bytes that are judged here before other processes are begun: they take a tenth of a second to be ready."""
-_AHEAD: Final = 32
+_AHEAD: Final = 16
 """Chunks that may be read before the oldest of them is judged."""
 
 
@@ -72,16 +72,12 @@ class Judges:
         """
         cases: deque[Case] = deque()
         failures: list[DroptuneError] = []
-        try:
-            for chunk in _until_failure(chunks, failures):
-                cases.append(self._begun(chunk))
-                while cases and (cases[0].verdicts is not None or len(cases) > _AHEAD):
-                    yield self._settled(cases.popleft())
-            while cases:
+        for chunk in _until_failure(chunks, failures):
+            cases.append(self._begun(chunk))
+            while cases and (cases[0].verdicts is not None or len(cases) > _AHEAD):
                 yield self._settled(cases.popleft())
-        finally:
-            for case in cases:
-                self._settled(case)  # so that its slot is free again
+        while cases:
+            yield self._settled(cases.popleft())
         for failure in failures:
             raise failure
 

@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -87,10 +88,8 @@ class JudgeProcess:
             return False
         slot = self._free.pop()
         self._cases[slot], case.process = case, self
-        try:
+        with suppress(BrokenPipeError):  # it has ended: its answers tell
             self._asking.write(bytes((slot,)))
-        except BrokenPipeError:
-            self._lose()
         return True
 
     def collect(self, patience: float = 0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,10 @@ class Rows:
     def __init__(self, *shards: list[int]) -> None:
         self._shards = shards
         self.num_shards = len(shards)
+        self.config = SimpleNamespace(data_files={})
+
+    def _split_generators(self, manager: object) -> None:
+        """What builders have."""
 
     def as_streaming_dataset(self, split: str) -> Rows:
         assert split == "train"
@@ -44,13 +49,13 @@ def test_every_row_belongs_to_one_file(monkeypatch, rows, wanted):
     """Whether the library tells the files apart or not."""
     monkeypatch.setattr(hub_files, "builder_of", lambda *_: rows)
     repository = Repository("someone/chats", "c0ffee", "hf_secret")
-    files = [
-        HubStream(repository, None, "train", f"{place}.arrow", 1, place=place, files=3)
-        for place in range(3)
-    ]
+    together = [HubFile(repository, f"{place}.arrow", 1) for place in range(3)]
+    files = [HubStream(repository, None, "train", together, place) for place in range(3)]
     assert [b"".join(file.blocks()) for file in files] == wanted
     assert len({file.identity for file in files}) == 3
     assert "hf_secret" not in repr(repository)
+    addresses = [f"hf://datasets/someone/chats@c0ffee/{place}.arrow" for place in range(3)]
+    assert rows.config.data_files == {"train": addresses}
 
 
 def test_each_way_to_read_a_file_has_its_own_identity():
@@ -58,7 +63,7 @@ def test_each_way_to_read_a_file_has_its_own_identity():
     repository = Repository("someone/chats", "c0ffee")
 
     def stream(config: str | None, split: str, path: str) -> HubStream:
-        return HubStream(repository, config, split, path, 1, place=0, files=1)
+        return HubStream(repository, config, split, [HubFile(repository, path, 1)], 0)
 
     sources = [
         HubFile(repository, "a/train/0.csv", 1),
@@ -96,7 +101,7 @@ def test_what_the_library_raises_is_the_datas_fault_the_hubs_or_this_machines(
 
     monkeypatch.setattr(hub_files, "builder_of", builder_of)
     repository = Repository("someone/chats", "c0ffee")
-    file = HubStream(repository, None, "train", "0.arrow", 1, place=0, files=1)
+    file = HubStream(repository, None, "train", [HubFile(repository, "0.arrow", 1)], 0)
     with pytest.raises(told) as caught:
         list(file.blocks())
     assert type(caught.value) is told

@@ -6,8 +6,8 @@ import tracemalloc
 
 import pytest
 
-from shared.data.lines import lines_of
-from shared.data.reasons import Reason
+from shared.data.lines import Lines, Parsed, lines_of, portions
+from shared.data.reasons import Reason, Refusal
 
 
 def too_long(some) -> int:
@@ -74,3 +74,34 @@ def test_a_line_without_end_takes_no_more_memory_than_the_limit():
         tracemalloc.stop()
     assert too_long(only) == 64 << 20
     assert peak < 6 << 20
+
+
+@pytest.mark.parametrize(
+    ("sizes", "portions_of"),
+    [
+        ([1, 2, 3], [3]),
+        ([0] * 1024, [1024]),
+        ([0] * 2050, [1024, 1024, 2]),
+        ([512 << 10, 0], [2]),
+        ([512 << 10, 1], [1, 1]),
+        ([1, 512 << 10, 1], [1, 1, 1]),
+        ([256 << 10] * 5, [2, 2, 1]),
+        ([5 << 20, 7, 5 << 20], [1, 1, 1]),
+    ],
+)
+def test_many_lines_are_portioned_by_their_bytes_and_their_number(sizes, portions_of):
+    lines = [bytes([number % 251]) * size for number, size in enumerate(sizes)]
+    found = list(portions([Lines(7, lines)]))
+    assert [len(some.lines) for some in found] == portions_of
+    assert [line for some in found for line in some.lines] == lines
+    assert [some.first for some in found] == [
+        7 + sum(portions_of[:at]) for at in range(len(found))
+    ]
+
+
+def test_refused_lines_and_rows_of_values_pass_as_they_are():
+    given = [
+        Lines(1, [b"x" * 256], Refusal(Reason.TOO_LONG, "5 GB")),
+        Parsed(2, [{"text": "x" * (1 << 20)}] * 2000),
+    ]
+    assert list(portions(given)) == given

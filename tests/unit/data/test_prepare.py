@@ -23,6 +23,7 @@ from tests.memory import (
     conversations,
     jsonl,
 )
+from tests.unit.data.rows_of_bytes import MemoryFile
 
 FILES = {
     "train.jsonl",
@@ -237,6 +238,22 @@ def test_the_report_shows_a_few_examples_cut_short():
     for example in report.examples:
         assert example.messages[0].content == "q" * 500 + "…"
         assert (len(example.messages), example.more) == (12, 28)
+
+
+def test_the_report_shows_no_more_examples_where_no_row_has_to_be_dealt_out():
+    sources = {
+        split: [MemorySource(jsonl(*conversations(20, start)), f"data/{split}.jsonl")]
+        for split, start in (("train", 0), ("validation", 20), ("test", 40))
+    }
+    report = prepare(sources, MemorySink(), Options()).report
+    shown = [example.messages[0].content for example in report.examples]
+    assert shown == ["question 0", "question 1", "question 2"]
+
+
+def test_bytes_behind_the_last_row_are_counted_as_read():
+    content = json.dumps(conversations(20)).encode() + b"\n" * 50
+    report = prepare({"train": [MemoryFile(content, "a.json", 7)]}, MemorySink(), Options()).report
+    assert report.inputs["train"].bytes == len(content)
 
 
 def test_the_report_keeps_the_first_refused_rows_of_each_reason():

@@ -65,8 +65,8 @@ REFUSED = {
     "messages as text that is no JSON": ({"messages": "hi"}, Reason.WRONG_TYPES, "not JSON"),
     "100,000 levels of messages as text": (
         {"messages": "[" * 100_000},
-        Reason.WRONG_TYPES,
-        "messages is text",
+        Reason.TOO_DEEP,
+        "",
     ),
     "a message as text": (messages(USER, "hi"), Reason.WRONG_TYPES, "messages[1] is text"),
     "a role of a wrong type": (

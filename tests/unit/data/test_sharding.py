@@ -7,8 +7,8 @@ import tracemalloc
 import msgspec
 
 from shared.data.digests import DigestFile, DigestTaker, digests_in, settles
-from shared.data.options import Options
 from shared.data.judging.judges import Judges
+from shared.data.options import Options
 from shared.data.outputs import SPLITS
 from shared.data.prompts import MOST_PROMPTS
 from shared.data.reasons import Reason

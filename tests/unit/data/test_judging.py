@@ -1,0 +1,394 @@
+"""Rows are judged alike wherever they are judged, and another process costs nothing but its start."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from shared.data import prepare as preparing
+from shared.data import selection
+from shared.data.judging import judges as dealing
+from shared.data.judging import process as handle
+from shared.data.judging.judges import Judges, spare_processors
+from shared.data.judging.process import Case
+from shared.data.judging.slots import COUNT, Slots, file_of_slots
+from shared.data.judging.verdicts import Judge, Refused
+from shared.data.lines import Lines, Parsed
+from shared.data.options import Options
+from shared.data.prepare import prepare
+from shared.data.reasons import Reason, Refusal
+from shared.data.rows import Example
+from shared.errors import DataRejected, Problem
+from tests.memory import MemorySink, MemorySource, conversation, conversations, jsonl
+from tests.unit.data.rows_of_bytes import MemoryFile
+
+ROOT = Path(__file__).parents[3]
+OPTIONS = Options(system="be kind", keep_columns=["id"], columns={}, seed=7)
+ROWS = [json.dumps(row).encode() for row in conversations(7)]
+ODD = [b"", b" ", b"x", b"\xff", b"[1]", json.dumps(conversation("q", "")).encode(), b'{"id": 1}']
+
+
+def chunks(count, rows=3):
+    """So many chunks of rows and odd lines, numbered through."""
+    lines = (ROWS + ODD) * (count * rows // 14 + 1)
+    return [
+        Lines(1 + rows * number, lines[rows * number : rows * number + rows])
+        for number in range(count)
+    ]
+
+
+def here(given, options=OPTIONS):
+    judge = Judge(options)
+    return [(chunk, judge.verdicts(chunk)) for chunk in given]
+
+
+@contextmanager
+def with_others(processes=1, options=OPTIONS):
+    """Judges whose other processes are ready."""
+    with Judges(options, processes=processes, worth=0) as judges:
+        list(judges.verdicts([Lines(1, [b""])]))
+        for process in judges._processes:
+            process.wait()
+        yield judges
+
+
+@pytest.fixture
+def others():
+    with with_others() as judges:
+        yield judges
+
+
+def nobody_here(monkeypatch, judges):
+    """Let rows be judged elsewhere or not at all."""
+    monkeypatch.setattr(judges, "_here", None)
+
+
+def test_another_process_judges_as_this_one(monkeypatch, others):
+    nobody_here(monkeypatch, others)
+    given = chunks(COUNT)
+    assert list(others.verdicts(given)) == here(given)
+    kinds = {type(verdict) for _, verdicts in here(given) for verdict in verdicts}
+    assert kinds == {Example, Refused, type(None)}
+
+
+@pytest.mark.parametrize("processes", [0, 1, 3])
+def test_verdicts_come_in_the_order_of_the_rows_however_many_processes_there_are(processes):
+    given = chunks(400)
+    with with_others(processes) as judges:
+        assert list(judges.verdicts(given)) == here(given)
+
+
+def test_rows_that_have_values_already_and_refused_ones_are_judged_in_their_places(others):
+    given = [
+        Lines(1, ROWS[:1]),
+        Parsed(2, [conversation("q", "a"), conversation("q")]),
+        Lines(4, [b"{"], Refusal(Reason.TOO_LONG, "5 GB")),
+        Lines(5, ROWS[1:2]),
+    ]
+    assert list(others.verdicts(given)) == here(given)
+
+
+def test_rows_too_long_for_the_shared_memory_are_judged_here(others):
+    given = [
+        Lines(1, [json.dumps(conversation("q" * 1_500_000, "a")).encode()]),
+        Lines(2, ROWS),
+        *chunks(10),
+    ]
+    assert list(others.verdicts(given)) == here(given)
+
+
+def test_verdicts_too_long_for_the_shared_memory_are_made_here():
+    options = Options(system="s" * 200_000)
+    given = [Lines(1, ROWS)] * 9
+    with with_others(options=options) as judges:
+        assert list(judges.verdicts(given)) == here(given, options)
+
+
+def nested(levels):
+    return ROWS[0][:-1] + b', "more": ' + b"[" * levels + b"]" * levels + b"}"
+
+
+def nested_in_text(levels):
+    """No bracket of its tools stands there as one."""
+    tools = json.dumps('[{"name": ' + "[" * levels + "]" * levels + "}]")
+    escaped = tools.replace("[", "\\u005b").replace("]", "\\u005d").encode()
+    return ROWS[0][:-1] + b', "tools": ' + escaped + b"}"
+
+
+def test_how_deep_a_row_may_be_is_the_same_in_another_process_and_under_many_callers(
+    monkeypatch, others
+):
+    given = [
+        Lines(1, [nested(levels) for levels in range(850, 1020)]),
+        Lines(171, [nested_in_text(levels) for levels in range(850, 1020, 3)]),
+    ]
+
+    def under(callers):
+        return under(callers - 1) if callers else here(given)
+
+    for _, expected in here(given):
+        assert {type(verdict) for verdict in expected} == {Example, Refused}
+    assert under(100) == here(given)
+    nobody_here(monkeypatch, others)
+    assert list(others.verdicts(given)) == here(given)
+
+
+@contextmanager
+def stopped(process):
+    """Let it keep what it has."""
+    process.suspend()
+    try:
+        yield
+    finally:
+        if process.is_running():
+            process.resume()
+
+
+def the_process(judges):
+    (process,) = judges._processes
+    return psutil.Process(process._process.pid)
+
+
+def held_by_another(judges, given, then):
+    """The verdicts, when `then` happens while another process has some chunks."""
+
+    def disturbed():
+        yield from given[:COUNT]
+        then()
+        yield from given[COUNT:]
+
+    return list(judges.verdicts(disturbed()))
+
+
+def test_a_process_that_is_killed_costs_no_row_and_is_told_once(others, caplog):
+    given, process = chunks(80), the_process(others)
+    with stopped(process):
+        found = held_by_another(others, given, process.kill)
+    assert found == here(given)
+    assert [record.message for record in caplog.records] == [
+        "a process that judged rows ended with status -9; others go on"
+    ]
+    assert list(others.verdicts(given)) == here(given)
+
+
+def test_a_process_that_died_while_it_had_nothing_to_do_costs_no_row(others):
+    process = the_process(others)
+    process.kill()
+    process.wait()
+    assert list(others.verdicts(chunks(9))) == here(chunks(9))
+
+
+def test_a_process_that_dies_between_two_looks_at_it_costs_no_row(others):
+    process, case = the_process(others), Case(chunks(1)[0])
+    process.kill()
+    process.wait()
+    assert others._processes[0].ask(case)
+    others._processes[0].wait()
+    assert case.verdicts is None
+    assert case.process is None
+
+
+def test_a_process_that_is_silent_is_given_up(monkeypatch, others):
+    monkeypatch.setattr(handle, "_PATIENCE", 0.05)
+    given, process = chunks(9), the_process(others)
+    with stopped(process):
+        assert list(others.verdicts(given)) == here(given)
+    assert not process.is_running()
+
+
+def test_where_no_process_can_be_begun_rows_are_judged_here(monkeypatch, caplog):
+    def refused(*_args, **_more):
+        raise OSError("too many processes")
+
+    monkeypatch.setattr(handle.subprocess, "Popen", refused)
+    given = chunks(9)
+    with Judges(OPTIONS, processes=2, worth=0) as judges:
+        assert list(judges.verdicts(given)) == here(given)
+    assert [record.message for record in caplog.records] == [
+        "no further process could be begun to judge rows: too many processes"
+    ]
+
+
+def test_few_rows_are_not_worth_another_process(monkeypatch):
+    begun = []
+    monkeypatch.setattr(dealing, "JudgeProcess", begun.append)
+    with Judges(OPTIONS, processes=1) as judges:
+        list(judges.verdicts(chunks(50)))
+    assert not begun
+
+
+def test_one_processor_is_worth_no_other_process(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    assert spare_processors() == 0
+    with Judges(OPTIONS, worth=0) as judges:
+        list(judges.verdicts(chunks(9)))
+        assert not judges._processes
+
+
+def test_what_cannot_be_read_is_told_after_the_rows_before_it(others):
+    def damaged():
+        yield from chunks(6)
+        raise DataRejected([Problem("a.jsonl.gz", "is cut off", "Upload it again")])
+
+    found = []
+    with pytest.raises(DataRejected, match="cut off"):
+        found.extend(others.verdicts(damaged()))  # extend keeps nothing of what fails
+    reading = others.verdicts(damaged())
+    found = [next(reading) for _ in range(6)]
+    assert found == here(chunks(6))
+    with pytest.raises(DataRejected, match="cut off"):
+        next(reading)
+
+
+def test_reading_runs_ahead_of_a_slow_process_by_a_few_chunks_only(monkeypatch, others):
+    monkeypatch.setattr(handle, "_PATIENCE", 0.05)
+    read = []
+
+    def noted():
+        for chunk in chunks(200):
+            read.append(chunk)
+            yield chunk
+
+    reading = others.verdicts(noted())
+    with stopped(the_process(others)):
+        next(reading)
+    assert COUNT < len(read) < 20
+
+
+def test_whoever_stops_in_the_middle_may_go_on_with_other_rows(monkeypatch, others):
+    for _ in range(3):
+        reading = others.verdicts(chunks(30))
+        next(reading)
+        reading.close()
+    nobody_here(monkeypatch, others)
+    given = chunks(COUNT)
+    assert list(others.verdicts(given)) == here(given)
+
+
+def test_no_process_is_left_behind():
+    with with_others(2) as judges:
+        processes = [psutil.Process(process._process.pid) for process in judges._processes]
+        assert all(process.is_running() for process in processes)
+    assert not any(process.is_running() for process in processes)
+
+
+def test_ctrl_c_is_left_to_the_one_who_reads(monkeypatch, others):
+    process = the_process(others)
+    process.send_signal(signal.SIGINT)
+    nobody_here(monkeypatch, others)
+    assert list(others.verdicts(chunks(1))) == here(chunks(1))
+
+
+READER = """
+import sys
+from shared.data.judging.judges import Judges
+from shared.data.lines import Lines
+from shared.data.options import Options
+
+with Judges(Options(), processes=1, worth=0) as judges:
+    list(judges.verdicts([Lines(1, [b""])]))
+    print(judges._processes[0]._process.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_process_ends_when_the_one_who_reads_is_killed():
+    reader = subprocess.Popen(
+        [sys.executable, "-c", READER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with reader:
+        process = psutil.Process(int(reader.stdout.readline()))
+        reader.kill()
+    gone, _ = psutil.wait_procs([process], timeout=60)
+    assert gone == [process]
+
+
+def test_a_message_that_does_not_fit_is_told_and_leaves_an_empty_one():
+    file = file_of_slots()
+    slots, others_view = Slots(file), Slots(file)
+    os.close(file)
+    largest = (1 << 20) - 4
+    for number in range(COUNT):
+        assert slots.put(number, bytes([number]) * largest)
+    assert [others_view.get(number) for number in range(COUNT)] == [
+        bytes([number]) * largest for number in range(COUNT)
+    ]
+    assert not slots.put(1, b"x" * (largest + 1))
+    assert [len(others_view.get(number)) for number in range(COUNT)] == [
+        largest,
+        0,
+        largest,
+        largest,
+    ]
+    slots.close()
+    others_view.close()
+
+
+class ReadyJudges(Judges):
+    """Judges that wait for another process at their beginning."""
+
+    def __init__(self, options):
+        super().__init__(options, processes=1, worth=0)
+
+    def _begin_others(self, chunk):
+        begun = bool(self._processes)
+        super()._begin_others(chunk)
+        for process in self._processes if not begun else ():
+            process.wait()
+
+
+def prepared(sources, options):
+    """All that a preparation writes, the seconds aside, and what it is rejected for."""
+    sink, problems = MemorySink(), []
+    try:
+        prepare(sources, sink, options)
+    except DataRejected as error:
+        problems = error.problems
+    told = json.loads(sink.files.get("report.json", b"{}")) | {"seconds": None}
+    return sink.files | {"report.html": None, "report.json": told}, problems
+
+
+MIXED = jsonl(*conversations(300), *ODD, *conversations(90, start=250), b"", b"{")
+SOURCES = {
+    "of one file": {"train": [MemorySource(MIXED, block=999)]},
+    "with leaks": {
+        "train": [MemorySource(MIXED, block=999), MemorySource(MIXED, "data/b.jsonl", block=5000)],
+        "test": [MemorySource(jsonl(*conversations(40)), "data/t.jsonl", block=999)],
+    },
+    "hopeless": {"train": [MemorySource(MIXED + b"{\n" * 9000, block=99)]},
+    "hopeless, then damaged": {
+        "train": [MemoryFile(gzip.compress(MIXED + b"{\n" * 9000)[:-40], "a.jsonl.gz")]
+    },
+}
+
+
+@pytest.mark.parametrize("sources", SOURCES.values(), ids=SOURCES)
+@pytest.mark.parametrize(
+    "options", [Options(), Options(percent=50, sampling="first")], ids=["all", "first"]
+)
+def test_a_dataset_is_prepared_alike_however_many_processes_judge_its_rows(
+    monkeypatch, sources, options
+):
+    monkeypatch.setattr(selection, "PATIENCE", 2048)
+    expected = prepared(sources, options)
+    monkeypatch.setattr(preparing, "Judges", ReadyJudges)
+    assert prepared(sources, options) == expected
+
+
+def test_options_reach_the_other_process_whole():
+    options = Options(
+        shape="alpaca", columns={"instruction": "ask"}, seed=2**64 - 1, keep_columns=["ü"]
+    )
+    rows = [json.dumps({"ask": "q", "output": "a", "ü": 1}).encode()]
+    with with_others(options=options) as judges:
+        assert list(judges.verdicts([Lines(1, rows)])) == here([Lines(1, rows)], options)
+    assert isinstance(here([Lines(1, rows)], options)[0][1][0], Example)
