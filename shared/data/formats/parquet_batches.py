@@ -74,7 +74,7 @@ class Batches:
             self._groups[chunk.group].append(chunk)
         self._expanding: set[str] = set()
         self._not_for_references: set[str] = set()
-        self._open: tuple[Collection[str], Any] | None = None
+        self._open: dict[tuple[str, ...], Any] = {}
         self.names: list[str] = self._parquet([]).schema_arrow.names
         self._reading.begin_pages()
 
@@ -84,27 +84,26 @@ class Batches:
             yield from written_out(batch)
 
     def close(self) -> None:
-        """End Arrow's reader."""
-        if self._open is not None:
-            self._open[1].close()
+        """End Arrow's readers."""
+        for parquet in self._open.values():
+            parquet.close()
 
     def _parquet(self, references: Collection[str]) -> Any:
         """Arrow's reader, with the columns that it is to read as references."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if self._open is None or self._open[0] != references:
-            metadata = self._open[1].metadata if self._open else None
-            opened = pq.ParquetFile(
+        key = tuple(references)
+        if key not in self._open:
+            self._open[key] = pq.ParquetFile(
                 pa.PythonFile(self._reading, "r"),
-                metadata=metadata,
+                metadata=self._open[()].metadata if self._open else None,
                 pre_buffer=False,
                 buffer_size=_BUFFER,
                 page_checksum_verification=True,
                 read_dictionary=list(references),
             )
-            self._open = references, opened
-        return self._open[1]
+        return self._open[key]
 
     def _all(self, columns: list[str]) -> Iterator[Any]:
         """Never of two row groups at once: each has dictionaries of its own, and Arrow joins no nested ones."""
