@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     from shared.errors import DataRejected
 
-LONGEST_RECORD: Final = 16 << 20
-"""Most bytes of one record. Where more come, a quote was most probably never closed, and no end is to be known."""
+LONGEST_RECORD: Final = 8 << 20
+"""Most bytes of one record. Where more come, a quote was most probably never closed, and no end is to be known. While a
+record is read, each of its characters takes up to ten bytes."""
 
-MOST_CELLS: Final = 1 << 20
+MOST_CELLS: Final = 1 << 18
 """Most delimiters in one record, those in quotes too: a cell of two letters takes twenty times their memory."""
 
 _EXCERPT: Final = 256
@@ -155,6 +156,10 @@ def _row(record: list[str], columns: Sequence[str], number: int, limit: int) -> 
     if any(record[len(columns) :]):
         detail = f"{len(record)} cells under {len(columns)} names"
         return _refused(number, record, Refusal(Reason.TOO_MANY_CELLS, detail))
+    if (
+        size := sum(map(len, record))
+    ) > limit:  # before its JSON is made, which may be six times as long
+        return _refused(number, record, too_long(number, b"", size, limit).refusal)
     try:
         line = msgspec.json.encode(
             {column: cell for column, cell in zip(columns, record, strict=False) if column}
@@ -167,6 +172,6 @@ def _row(record: list[str], columns: Sequence[str], number: int, limit: int) -> 
     return Lines(number, [line])
 
 
-def _refused(number: int, record: list[str], refusal: Refusal) -> Lines:
-    beginning = ",".join(record)[:_EXCERPT]
+def _refused(number: int, record: list[str], refusal: Refusal | None) -> Lines:
+    beginning = ",".join(cell[:_EXCERPT] for cell in record[:_EXCERPT])[:_EXCERPT]
     return Lines(number, [beginning.encode(errors="surrogateescape")], refusal)

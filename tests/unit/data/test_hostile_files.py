@@ -21,9 +21,11 @@ GOOD = jsonl(*conversations(400))
 LINE = jsonl(conversation("q", "a")).strip()
 
 
-def prepared(tmp_path: Path, content: bytes) -> tuple[Outcome, list[dict]]:
+def prepared(
+    tmp_path: Path, content: bytes, name: str = "train.jsonl"
+) -> tuple[Outcome, list[dict]]:
     """What a process makes of a file, and the rows it refused."""
-    source, folder = tmp_path / "train.jsonl", tmp_path / "out"
+    source, folder = tmp_path / name, tmp_path / "out"
     source.write_bytes(content)
     process = subprocess.run(
         [sys.executable, "-m", "tests.preparing", source, folder],
@@ -156,6 +158,23 @@ def test_columns_that_are_not_read_may_hold_as_many_values_as_they_like(tmp_path
     outcome, dropped = prepared(tmp_path, GOOD + row + b"\n")
     assert outcome.fingerprint
     assert not dropped
+
+
+TABLE = b"prompt,completion\n" + b"".join(b"q %d,a %d\n" % (n, n) for n in range(400))
+RECORDS = {
+    "lines": (b'"' + b"a\n" * 4_000_000 + b'",a\n', "too_long"),
+    "wide characters": (b'"\xf0\x9f\x98\x80' + b"a\n" * 4_000_000 + b'",a\n', "too_long"),
+    "what JSON writes six times as long": (b'"' + b"\x01" * 8_000_000 + b'",a\n', "too_long"),
+    "cells": (b",".join(b"%d" % n for n in range(260_000)) + b"\n", "too_many_cells"),
+}
+
+
+@pytest.mark.parametrize("case", RECORDS)
+def test_a_record_that_is_as_long_as_one_may_be_is_refused_alone(tmp_path, case):
+    record, reason = RECORDS[case]
+    outcome, (refused,) = prepared(tmp_path, TABLE + record, "train.csv")
+    assert outcome.fingerprint
+    assert (refused["line"], refused["reason"]) == (402, reason)
 
 
 GOOD_ROWS = {
