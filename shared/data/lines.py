@@ -113,19 +113,25 @@ def lines_of(blocks: Iterable[bytes], *, limit: int) -> Iterator[Lines]:
         yield rest
 
 
-def portions(chunks: Iterable[Lines | Parsed]) -> Iterator[Lines | Parsed]:
-    """The same rows, at most 1,024 lines of at most 512 KiB at a time, unless one line is longer."""
+def portions(chunks: Iterable[Lines | Parsed], *, more: int = 0) -> Iterator[Lines | Parsed]:
+    """The same rows, at most 1,024 lines and 512 KiB at a time, unless one line is longer.
+
+    Args:
+        chunks: The rows.
+        more: Bytes that each row will have more.
+    """
     for chunk in chunks:
         lines = chunk.lines if isinstance(chunk, Lines) else []
-        if len(lines) <= _MOST_LINES and sum(map(len, lines)) <= _PORTION:
+        count = len(lines)
+        if count <= _MOST_LINES and sum(map(len, lines)) + count * more <= _PORTION:
             yield chunk
             continue
         begun, size = 0, 0
         for place, line in enumerate(lines):
-            size += len(line)
+            size += len(line) + more
             if place > begun and (size > _PORTION or place - begun == _MOST_LINES):
                 yield Lines(chunk.first + begun, lines[begun:place])
-                begun, size = place, len(line)
+                begun, size = place, len(line) + more
         yield Lines(chunk.first + begun, lines[begun:])
 
 

@@ -11,6 +11,8 @@ from shared.data.shapes import Shape, named_shape
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+#: Raise this whenever the same input would give other files than before: it is a part of the fingerprint, too.
+VERSION: Final = 4
 _ALL: Final = 100
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.data.judging.judges import Judges
-from shared.data.options import Options
+from shared.data.options import VERSION, Options
 from shared.data.outputs import SPLITS, outputs_in
 from shared.data.page import PAGE_FILE, page
 from shared.data.report import FoundProblem, RefusedRow, Report, most_frequent_first
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "Prepared", "Progress", "fingerprint", "prepare"]
 
-#: Raise this whenever the same input would give other files than before.
-VERSION = 4
 REPORT_FILE = "report.json"
 
 

@@ -148,7 +148,7 @@ class Selection:
             count=count,
             columns=self._judges.columns_among,
         )
-        return portions(chunks)
+        return portions(chunks, more=len((self._options.system or "").encode()))
 
     def _read_first(self, split: str, source: Source, tally: InputTally) -> None:
         """Take the first rows of a source; all of it is counted as read, once."""

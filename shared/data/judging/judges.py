@@ -8,11 +8,11 @@ many processes there are. One that dies, for want of memory say, costs speed alo
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from typing import TYPE_CHECKING, Final, Self
 
 from shared.data.judging.process import Case, JudgeProcess
+from shared.data.judging.processors import processors
 from shared.data.judging.verdicts import Judge
 from shared.data.lines import Lines
 from shared.errors import DroptuneError
@@ -32,13 +32,8 @@ _MOST_PROCESSES: Final = 3
 _WORTH: Final = 16 << 20
 """Bytes that are judged here before other processes are begun: they take a tenth of a second to be ready."""
 _AHEAD: Final = 16
-"""Chunks that may be read before the oldest of them is judged."""
-
-
-def spare_processors() -> int:
-    """How many processors there are for this process besides the one that it uses itself."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return (len(affinity(0)) if affinity else os.cpu_count() or 1) - 1
+_AHEAD_BYTES: Final = 8 << 20
+"""Chunks, and bytes of them, that may be read before there are verdicts on the oldest."""
 
 
 class Judges:
@@ -46,7 +41,7 @@ class Judges:
 
     Args:
         options: How the dataset is prepared.
-        processes: How many others at most; as many as there are processors to spare, unless said.
+        processes: How many others at most; as many as there are processors to spare, up to three, unless said.
         worth: Bytes to be judged here before they are begun.
 
     Attributes:
@@ -57,7 +52,7 @@ class Judges:
         self, options: Options, *, processes: int | None = None, worth: int = _WORTH
     ) -> None:
         self._options = options
-        self._most = min(spare_processors(), _MOST_PROCESSES) if processes is None else processes
+        self._most = min(processors() - 1, _MOST_PROCESSES) if processes is None else processes
         self._here = Judge(options)
         self._before_others = worth
         self._processes: list[JudgeProcess] = []
@@ -68,13 +63,14 @@ class Judges:
     ) -> Generator[tuple[Lines | Parsed, list[Verdict]], None, None]:
         """Each chunk with its verdicts, one for each row, in their order.
 
-        Chunks may be read ahead. What reading raises is raised after the verdicts on all that was read before.
+        Chunks may be read ahead. A `DroptuneError` that reading them raises is raised after the verdicts on all that
+        was read before.
         """
         cases: deque[Case] = deque()
         failures: list[DroptuneError] = []
         for chunk in _until_failure(chunks, failures):
             cases.append(self._begun(chunk))
-            while cases and (cases[0].verdicts is not None or len(cases) > _AHEAD):
+            while cases and (not cases[0].is_elsewhere or _far(cases)):
                 yield self._settled(cases.popleft())
         while cases:
             yield self._settled(cases.popleft())
@@ -82,9 +78,10 @@ class Judges:
             raise failure
 
     def _begun(self, chunk: Lines | Parsed) -> Case:
+        """The case of a chunk: another process has it, or there are verdicts."""
         case = Case(chunk)
         if isinstance(chunk, Lines) and chunk.refusal is None and self._most:
-            self._begin_others(chunk)
+            self._begin_others(case.size)
             for process in self._processes:
                 process.collect()
             if any(process.ask(case) for process in self._processes):
@@ -93,21 +90,22 @@ class Judges:
         return case
 
     def _settled(self, case: Case) -> tuple[Lines | Parsed, list[Verdict]]:
-        while case.verdicts is None and case.process is not None:
+        while case.process is not None:
             case.process.wait()
         if case.verdicts is None:
             case.verdicts = self._here.verdicts(case.chunk)
         return case.chunk, case.verdicts
 
-    def _begin_others(self, chunk: Lines) -> None:
+    def _begin_others(self, size: int) -> None:
+        """Begin the other processes, once there are bytes enough."""
         if self._processes:
             return
-        self._before_others -= sum(map(len, chunk.lines))
+        self._before_others -= size
         if self._before_others <= 0:
             try:
                 for _ in range(self._most):
                     self._processes.append(JudgeProcess(self._options))
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 self._most = len(self._processes)
                 logger.warning("no further process could be begun to judge rows: %s", error)
 
@@ -122,6 +120,11 @@ class Judges:
     ) -> None:
         for process in self._processes:
             process.end()
+
+
+def _far(cases: deque[Case]) -> bool:
+    """Whether enough was read ahead."""
+    return len(cases) > _AHEAD or sum(case.size for case in cases) > _AHEAD_BYTES
 
 
 def _until_failure(

@@ -15,6 +15,8 @@ COUNT: Final = 4
 _SIZE: Final = 1 << 20
 _HEAD: Final = 4
 """Bytes that tell a message's length."""
+LONGEST: Final = _SIZE - _HEAD
+"""Bytes of the longest message."""
 
 
 class Slots:
@@ -31,7 +33,7 @@ class Slots:
 
     def put(self, slot: int, message: bytes) -> bool:
         """Write a message; False, and an empty one, if it does not fit."""
-        fits = len(message) <= _SIZE - _HEAD
+        fits = len(message) <= LONGEST
         written = message if fits else b""
         start = slot * _SIZE + _HEAD
         self._memory[start - _HEAD : start] = len(written).to_bytes(_HEAD)
@@ -49,11 +51,16 @@ class Slots:
 
 
 def file_of_slots() -> int:
-    """The descriptor of a file without a name, as large as all slots; in memory, where a system has such files."""
+    """The descriptor of a file without a name, as large as all slots; in memory, where a system has such files.
+
+    Raises:
+        OSError: There is no room for it.
+    """
     if hasattr(os, "memfd_create"):
         file = os.memfd_create("droptune-rows")
-    else:
-        with tempfile.TemporaryFile() as beside:
-            file = os.dup(beside.fileno())
-    os.ftruncate(file, COUNT * _SIZE)
-    return file
+        os.ftruncate(file, COUNT * _SIZE)
+        return file
+    with tempfile.TemporaryFile(buffering=0) as beside:
+        # Written, since a disk without room for it would tell only when somebody uses it, and then by a signal.
+        beside.write(bytes(COUNT * _SIZE))
+        return os.dup(beside.fileno())

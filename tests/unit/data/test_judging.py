@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import signal
+import resource
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import ClassVar
 
+import msgspec
 import psutil
 import pytest
 
@@ -18,8 +20,9 @@ from shared.data import prepare as preparing
 from shared.data import selection
 from shared.data.judging import judges as dealing
 from shared.data.judging import process as handle
-from shared.data.judging.judges import Judges, spare_processors
+from shared.data.judging.judges import Judges
 from shared.data.judging.process import Case
+from shared.data.judging.processors import processors
 from shared.data.judging.slots import COUNT, Slots, file_of_slots
 from shared.data.judging.verdicts import Judge, Refused
 from shared.data.lines import Lines, Parsed
@@ -51,24 +54,43 @@ def here(given, options=OPTIONS):
     return [(chunk, judge.verdicts(chunk)) for chunk in given]
 
 
+def begun(judges):
+    """Wait until the other processes are ready."""
+    judges._begin_others(0)
+    for process in judges._processes:
+        process.wait()
+
+
 @contextmanager
 def with_others(processes=1, options=OPTIONS):
-    """Judges whose other processes are ready."""
+    """Judges whose other processes are ready, and do some of the work."""
     with Judges(options, processes=processes, worth=0) as judges:
-        list(judges.verdicts([Lines(1, [b""])]))
-        for process in judges._processes:
-            process.wait()
+        begun(judges)
+        answers = [noted_answers(process) for process in judges._processes]
         yield judges
+        assert any(answers) or not processes, "everything was judged here"
+
+
+def noted_answers(process):
+    """The slots whose answers it gives from now on."""
+    noted, take = [], process._take
+    process._take = lambda slot: (noted.append(slot), take(slot))
+    return noted
 
 
 @pytest.fixture
 def others():
-    with with_others() as judges:
+    """Judges with another process that is ready."""
+    with Judges(OPTIONS, processes=1, worth=0) as judges:
+        begun(judges)
         yield judges
 
 
 def nobody_here(monkeypatch, judges):
     """Let rows be judged elsewhere or not at all."""
+    for process in judges._processes:
+        while process._cases:
+            process.wait()
     monkeypatch.setattr(judges, "_here", None)
 
 
@@ -87,23 +109,27 @@ def test_verdicts_come_in_the_order_of_the_rows_however_many_processes_there_are
         assert list(judges.verdicts(given)) == here(given)
 
 
-def test_rows_that_have_values_already_and_refused_ones_are_judged_in_their_places(others):
+def test_rows_that_have_values_already_and_refused_ones_are_judged_in_their_places():
     given = [
         Lines(1, ROWS[:1]),
         Parsed(2, [conversation("q", "a"), conversation("q")]),
         Lines(4, [b"{"], Refusal(Reason.TOO_LONG, "5 GB")),
         Lines(5, ROWS[1:2]),
     ]
-    assert list(others.verdicts(given)) == here(given)
+    with with_others() as judges:
+        assert list(judges.verdicts(given)) == here(given)
 
 
-def test_rows_too_long_for_the_shared_memory_are_judged_here(others):
+def test_rows_too_long_for_the_shared_memory_are_judged_here():
     given = [
         Lines(1, [json.dumps(conversation("q" * 1_500_000, "a")).encode()]),
-        Lines(2, ROWS),
+        Lines(
+            2, [b"x"] * (1 << 19)
+        ),  # shorter than the memory, but not with what tells their lengths
         *chunks(10),
     ]
-    assert list(others.verdicts(given)) == here(given)
+    with with_others() as judges:
+        assert list(judges.verdicts(given)) == here(given)
 
 
 def test_verdicts_too_long_for_the_shared_memory_are_made_here():
@@ -228,10 +254,33 @@ def test_few_rows_are_not_worth_another_process(monkeypatch):
 
 def test_one_processor_is_worth_no_other_process(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
-    assert spare_processors() == 0
     with Judges(OPTIONS, worth=0) as judges:
         list(judges.verdicts(chunks(9)))
         assert not judges._processes
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "350000 100000\n"}, 3),
+        ({"cpu.max": "25000 100000\n"}, 1),
+        ({"cpu.max": "1600000 100000\n"}, 8),
+        ({"cpu.max": "what\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+    ],
+)
+def test_a_container_has_the_processors_that_it_is_given_time_for(
+    monkeypatch, tmp_path, files, found
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert processors(tmp_path) == found
 
 
 def test_what_cannot_be_read_is_told_after_the_rows_before_it(others):
@@ -249,19 +298,47 @@ def test_what_cannot_be_read_is_told_after_the_rows_before_it(others):
         next(reading)
 
 
-def test_reading_runs_ahead_of_a_slow_process_by_a_few_chunks_only(monkeypatch, others):
-    monkeypatch.setattr(handle, "_PATIENCE", 0.05)
+def read_ahead(judges, given):
+    """How many chunks were read before a process that stands still was given up over the first."""
     read = []
 
     def noted():
-        for chunk in chunks(200):
+        for chunk in given:
             read.append(chunk)
             yield chunk
 
-    reading = others.verdicts(noted())
-    with stopped(the_process(others)):
+    reading = judges.verdicts(noted())
+    with stopped(the_process(judges)):
         next(reading)
-    assert COUNT < len(read) < 20
+    return len(read)
+
+
+def test_reading_runs_ahead_of_a_slow_process_by_a_few_chunks_only(monkeypatch, others):
+    monkeypatch.setattr(handle, "_PATIENCE", 0.05)
+    assert COUNT < read_ahead(others, chunks(200)) < 20
+
+
+def test_reading_runs_ahead_of_a_slow_process_by_a_few_megabytes_only(monkeypatch, others):
+    monkeypatch.setattr(handle, "_PATIENCE", 0.05)
+    long = json.dumps(conversation("q" * 3_000_000, "a")).encode()
+    assert read_ahead(others, [*chunks(1), *[Lines(4, [long])] * 20]) == 4
+
+
+def test_what_a_lost_process_had_is_judged_before_more_is_read(others):
+    """Else what was read would pile up behind it."""
+    read, process = [], the_process(others)
+
+    def noted():
+        for chunk in chunks(100):
+            if len(read) == COUNT:
+                process.kill()
+                process.wait()
+            read.append(chunk)
+            yield chunk
+
+    with stopped(process):
+        next(others.verdicts(noted()))
+    assert len(read) == COUNT + 1
 
 
 def test_whoever_stops_in_the_middle_may_go_on_with_other_rows(monkeypatch, others):
@@ -275,17 +352,76 @@ def test_whoever_stops_in_the_middle_may_go_on_with_other_rows(monkeypatch, othe
 
 
 def test_no_process_is_left_behind():
-    with with_others(2) as judges:
+    with Judges(OPTIONS, processes=2, worth=0) as judges:
+        begun(judges)
         processes = [psutil.Process(process._process.pid) for process in judges._processes]
         assert all(process.is_running() for process in processes)
     assert not any(process.is_running() for process in processes)
 
 
-def test_ctrl_c_is_left_to_the_one_who_reads(monkeypatch, others):
+def test_ctrl_c_does_not_reach_another_process(others):
+    assert os.getsid(the_process(others).pid) != os.getsid(0)
+
+
+def test_another_process_is_waited_for_though_many_files_are_open():
+    """Where `select` gives up."""
+    with ExitStack() as stack:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1030):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        with with_others() as judges:
+            assert list(judges.verdicts(chunks(9))) == here(chunks(9))
+
+
+@pytest.mark.parametrize("message", [b"\xc1", msgspec.msgpack.encode([[7, "x"]])])
+def test_an_answer_that_cannot_be_understood_costs_no_row(monkeypatch, others, message):
+    monkeypatch.setattr(others._processes[0]._slots, "get", lambda _: message)
     process = the_process(others)
-    process.send_signal(signal.SIGINT)
-    nobody_here(monkeypatch, others)
-    assert list(others.verdicts(chunks(1))) == here(chunks(1))
+    assert list(others.verdicts(chunks(9))) == here(chunks(9))
+    assert not process.is_running()
+
+
+def test_a_process_that_runs_other_code_judges_nothing(monkeypatch, caplog):
+    monkeypatch.setattr(handle, "VERSION", 0)
+    with Judges(OPTIONS, processes=1, worth=0) as judges:
+        begun(judges)
+        assert not judges._processes[0].ask(Case(chunks(1)[0]))
+    assert [record.message for record in caplog.records] == [
+        "a process that judged rows ended with status 0; others go on"
+    ]
+
+
+@pytest.mark.parametrize("executable", [None, "", "/nowhere/python"])
+def test_where_python_is_not_found_rows_are_judged_here(monkeypatch, caplog, executable):
+    monkeypatch.setattr(sys, "executable", executable)
+    with Judges(OPTIONS, processes=1, worth=0) as judges:
+        assert list(judges.verdicts(chunks(9))) == here(chunks(9))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_options_too_long_to_be_told_leave_all_rows_here():
+    options = Options(system="s" * (1 << 20))
+    with Judges(options, processes=1, worth=0) as judges:
+        assert list(judges.verdicts(chunks(2))) == here(chunks(2), options)
+        assert not judges._processes
+
+
+def test_modules_are_found_wherever_this_process_finds_them(monkeypatch):
+    monkeypatch.setattr(sys, "path", [Path("/nowhere"), *sys.path])
+    with with_others() as judges:
+        assert list(judges.verdicts(chunks(9))) == here(chunks(9))
+
+
+def test_what_is_printed_in_another_process_is_no_answer(monkeypatch):
+    program = handle._PROGRAM.replace(
+        "serve(int",
+        "import os; dup2 = os.dup2; os.dup2 = lambda *fds: (dup2(*fds), os.write(1, b'hello')); serve(int",
+    )
+    monkeypatch.setattr(handle, "_PROGRAM", program)
+    with with_others() as judges:
+        assert list(judges.verdicts(chunks(9))) == here(chunks(9))
 
 
 READER = """
@@ -334,16 +470,14 @@ def test_a_message_that_does_not_fit_is_told_and_leaves_an_empty_one():
 
 
 class ReadyJudges(Judges):
-    """Judges that wait for another process at their beginning."""
+    """Judges that wait for another process at their beginning, and note whether it judged."""
+
+    answers: ClassVar[list] = []
 
     def __init__(self, options):
         super().__init__(options, processes=1, worth=0)
-
-    def _begin_others(self, chunk):
-        begun = bool(self._processes)
-        super()._begin_others(chunk)
-        for process in self._processes if not begun else ():
-            process.wait()
+        begun(self)
+        self.answers.append(noted_answers(self._processes[0]))
 
 
 def prepared(sources, options):
@@ -381,7 +515,9 @@ def test_a_dataset_is_prepared_alike_however_many_processes_judge_its_rows(
     monkeypatch.setattr(selection, "PATIENCE", 2048)
     expected = prepared(sources, options)
     monkeypatch.setattr(preparing, "Judges", ReadyJudges)
+    monkeypatch.setattr(ReadyJudges, "answers", [])
     assert prepared(sources, options) == expected
+    assert all(ReadyJudges.answers) or "train.jsonl" not in expected[0]
 
 
 def test_options_reach_the_other_process_whole():
