@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from shared.data.depth import check_depth
 from shared.data.reasons import Reason, Refusal
 from shared.data.shapes import REQUIRED, SPEAKERS, Shape
 from shared.data.values import MOST_LISTED_VALUES, more_values_than
@@ -167,8 +168,10 @@ def _messages(column: str, raw: msgspec.Raw | None, keys: _Keys) -> Refusal | No
         return _too_many(column)
     given = _value(raw)
     if isinstance(given, str):
-        if more_values_than(MOST_LISTED_VALUES, given.encode()):
+        text = given.encode()
+        if more_values_than(MOST_LISTED_VALUES, text):
             return _too_many(column)
+        check_depth(text)
         try:
             given = msgspec.json.decode(given)
         except msgspec.DecodeError as error:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from shared.data.depth import LEVELS, check_depth
 from shared.data.diagnosis import diagnose, fault_of, without_shape
 from shared.data.kept import KeptColumns
 from shared.data.lines import as_line
@@ -40,7 +41,6 @@ from shared.data.shapes import (
     shapes_of,
 )
 from shared.data.splitting import digest_with
-from shared.data.surface import at_the_surface
 from shared.data.turns import TurnPatterns, Turns
 from shared.data.values import MOST_TOOL_VALUES, more_values_than
 
@@ -141,6 +141,8 @@ class Reader:
         self._encode = msgspec.json.Encoder().encode
         self._digest = digest_with(options.seed)
         self._patterns = TurnPatterns()
+        added = len(self._encode(self._system)) if self._system else 0
+        self._flat = 2 * LEVELS - added
 
     def columns_among(self, table: Sequence[str]) -> list[str]:
         """Of a table's columns those that `read` looks at; what becomes of a row does not depend on the others."""
@@ -162,12 +164,15 @@ class Reader:
                 if isinstance(given, bytes)
                 else form.convert_at_first(given)
             )
-            return self._judge(given, row, form)
+            verdict = self._judge(given, row, form)
+            if isinstance(verdict, Refusal):
+                _check_depth_of(given)
+            return verdict  # noqa: TRY300 - the fast path
         except (ValueError, RecursionError):  # all that msgspec raises is a ValueError
             line = as_line(given)
             if line.isspace():
                 return None
-            return at_the_surface(self._second_look, line)
+            return self._second_look(line)
 
     def _bounded(self, line: bytes) -> bytes:
         """The row's JSON, of which no key makes more objects than there is room for.
@@ -191,9 +196,10 @@ class Reader:
 
     def _second_look(self, line: bytes) -> Example | Refusal:
         try:
+            check_depth(line)
             return self._look_again(line)
         except RecursionError:
-            return Refusal(Reason.TOO_DEEP, "more levels than a parser takes")
+            return Refusal(Reason.TOO_DEEP, f"more than {LEVELS} levels")
 
     def _look_again(self, line: bytes) -> Example | Refusal:
         shapes = list(self._forms)
@@ -244,10 +250,18 @@ class Reader:
         if turns.trimmed:
             characters -= sum(len(message.content) for message in messages[turns.kept :])
             del messages[turns.kept :]
-        conversation = line = self._encode(Written(messages, tools))
+        return self._example(given, Written(messages, tools), turns, characters)
+
+    def _example(
+        self, given: bytes | dict[str, Any], row: Written, turns: Turns, characters: int
+    ) -> Example:
+        conversation = line = self._encode(row)
         if self._kept is not None:
             line = conversation[:-1] + self._kept.of(as_line(given)) + b"}"
         size = len(conversation) - turns.overhead
+        # Beside the contents, which are texts, there are no more levels than there is room for twice as many brackets.
+        if row.tools is not None or len(given) - size > self._flat:
+            _check_depth_of(given)
         tokens = size // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE * turns.kept
         return Example(line, self._digest(conversation), turns, characters, tokens)
 
@@ -279,8 +293,15 @@ class Reader:
             return _too_many(self._columns.get("tools", "tools"))
         if isinstance(tools, str):
             text = tools.strip()
+            check_depth(uncounted)
             tools = self._decode_tools(text) if text not in ("", "null") else []
         return tools if any(tools) else None
+
+
+def _check_depth_of(given: bytes | dict[str, Any]) -> None:
+    """Raise `RecursionError` if a row is too deep. A table's columns are as deep as their types say."""
+    if isinstance(given, bytes):
+        check_depth(given)
 
 
 def _too_many(column: str) -> Refusal:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from shared.data.depth import check_depth
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
@@ -105,7 +107,10 @@ class MessagesRow(Row, gc=False, kw_only=True):
     def conversation(self) -> list[Message]:
         """The messages."""
         given = self.messages
-        return _messages_in(given) if isinstance(given, str) else given
+        if isinstance(given, str):
+            check_depth(given.encode())
+            return _messages_in(given)
+        return given
 
 
 class ShareGptRow(Row, gc=False, kw_only=True):
@@ -116,8 +121,10 @@ class ShareGptRow(Row, gc=False, kw_only=True):
     def conversation(self) -> list[Message]:
         """The turns under the roles that chat templates know."""
         given = self.conversations
-        turns = _turns_in(given) if isinstance(given, str) else given
-        return [Message(SPEAKERS[turn.speaker], turn.value) for turn in turns]  # type: ignore[arg-type]
+        if isinstance(given, str):
+            check_depth(given.encode())
+            given = _turns_in(given)
+        return [Message(SPEAKERS[turn.speaker], turn.value) for turn in given]  # type: ignore[arg-type]
 
 
 class AlpacaRow(Row, gc=False, kw_only=True):

@@ -143,29 +143,14 @@ def nested(levels):
     return ROWS[0][:-1] + b', "more": ' + b"[" * levels + b"]" * levels + b"}"
 
 
-def nested_in_text(levels):
-    """No bracket of its tools stands there as one."""
-    tools = json.dumps('[{"name": ' + "[" * levels + "]" * levels + "}]")
-    escaped = tools.replace("[", "\\u005b").replace("]", "\\u005d").encode()
-    return ROWS[0][:-1] + b', "tools": ' + escaped + b"}"
-
-
-def test_how_deep_a_row_may_be_is_the_same_in_another_process_and_under_many_callers(
-    monkeypatch, others
-):
-    given = [
-        Lines(1, [nested(levels) for levels in range(850, 1020)]),
-        Lines(171, [nested_in_text(levels) for levels in range(850, 1020, 3)]),
-    ]
-
-    def under(callers):
-        return under(callers - 1) if callers else here(given)
-
-    for _, expected in here(given):
-        assert {type(verdict) for verdict in expected} == {Example, Refused}
-    assert under(100) == here(given)
-    nobody_here(monkeypatch, others)
-    assert list(others.verdicts(given)) == here(given)
+@pytest.mark.parametrize("options", [Options(), OPTIONS])
+def test_how_deep_a_row_may_be_is_the_same_in_another_process(monkeypatch, options):
+    given = [Lines(1, [nested(levels) for levels in [*range(480, 520), *range(960, 1020)]])]
+    ((_, expected),) = here(given, options)
+    assert {type(verdict) for verdict in expected} == {Example, Refused}
+    with with_others(options=options) as judges:
+        nobody_here(monkeypatch, judges)
+        assert list(judges.verdicts(given)) == [(given[0], expected)]
 
 
 @contextmanager

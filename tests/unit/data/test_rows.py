@@ -49,8 +49,8 @@ REFUSED = {
     ),
     "40,000 levels of tools": (
         json.dumps(messages(USER, ASSISTANT, tools="[" * 40_000)).encode(),
-        Reason.WRONG_TYPES,
-        "tools",
+        Reason.TOO_DEEP,
+        "more than 500 levels",
     ),
     "a list": ([USER, ASSISTANT], Reason.WRONG_TYPES, "object"),
     "a number": (b"7", Reason.WRONG_TYPES, "object"),
