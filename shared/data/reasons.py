@@ -60,7 +60,10 @@ _WORDS: dict[Reason, tuple[str, str]] = {
         "an escape for half of a surrogate pair, which is no character",
         "Remove or replace the broken escapes from \\uD800 to \\uDFFF",
     ),
-    Reason.TOO_DEEP: ("nested more than 500 levels deep", "A row is an object with a list of messages"),
+    Reason.TOO_DEEP: (
+        "nested more than 500 levels deep",
+        "A row is an object with a list of messages",
+    ),
     Reason.TOO_LONG: (
         "longer than a row may be",
         "Split the conversation; a model reads no more than the beginning of so long a row",

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from shared.cloud.globs import matcher, prefix_of
 from shared.data.formats.parquet_footer import footer_of
+from shared.data.formats.parquet_longest import is_worth_a_look, longest_text
 from shared.data.formats.parquet_pages import PageWatch
 from shared.data.formats.parquet_room import Page, Room
 from shared.data.reasons import Reason
@@ -228,8 +229,8 @@ def test_no_pattern_takes_long(part):
 class Seeing(Room):
     """Keeps the pages that it was told of."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, content: bytes) -> None:
+        super().__init__(lambda at, size: content[at : at + size])
         self.pages: list[Page] = []
 
     def take(self, chunk, page) -> None:
@@ -263,7 +264,7 @@ def test_every_page_is_seen_whatever_the_blocks(table, compression, version, dic
     assert footer.rows == len(table)
     assert len(footer.chunks) == 4
     for chunk in footer.chunks:
-        room = Seeing()
+        room = Seeing(content)
         watch, at = PageWatch(chunk, room), chunk.start
         while at < chunk.end:
             before = len(room.pages)
@@ -271,6 +272,30 @@ def test_every_page_is_seen_whatever_the_blocks(table, compression, version, dic
             assert len(room.pages) <= before + 1, "no more than a page is given at once"
         assert watch.seen_to == chunk.end
         assert sum(page.values for page in room.pages if not page.is_dictionary) >= len(table)
+
+
+@untimed
+@given(
+    st.lists(texts, min_size=1, max_size=30),
+    st.sampled_from(["none", "snappy", "gzip", "brotli", "zstd", "lz4"]),
+    st.sampled_from(["1.0", "2.0"]),
+)
+def test_the_longest_text_of_a_dictionary_is_told_however_it_is_packed(said, packing, version):
+    body = io.BytesIO()
+    table = pa.table({"text": said})
+    pq.write_table(table, body, compression=packing, data_page_version=version)
+    content = body.getvalue()
+    (chunk,) = footer_of(MemoryFile(content, "a.parquet")).chunks
+    room = Seeing(content)
+    PageWatch(chunk, room).pass_on(chunk.start, content[chunk.start : chunk.end])
+    (dictionary,) = room.pages
+    data = content[dictionary.at : dictionary.at + dictionary.packed]
+    assert is_worth_a_look(dictionary, chunk.packing)
+    assert longest_text(dictionary, chunk.packing, data) == max(
+        len(text.encode()) for text in said
+    )
+    damaged = longest_text(dictionary, chunk.packing, data[:-1] + b"\xff" * 9)
+    assert 0 <= damaged <= dictionary.unpacked
 
 
 said = (

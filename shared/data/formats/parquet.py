@@ -86,21 +86,20 @@ def _rows_of_batch(batch: Any, *, first: int, limit: int) -> Iterator[Lines | Pa
         first: The number of the first of them.
         limit: The longest row in bytes.
     """
-    parsed = all(is_text(field.type) for field in batch.schema)
+    text = all(is_text(field.type) for field in batch.schema)
     table = batch.to_struct_array()
-    least = least_json(table)
-    if least > limit or (parsed and most_json(table) > limit):
+    fits = (most_json(table) if text else least_json(table)) <= limit
+    if not fits:
         if len(batch) > 1:
             half = len(batch) // 2
             yield from _rows_of_batch(batch.slice(0, half), first=first, limit=limit)
             yield from _rows_of_batch(batch.slice(half), first=first + half, limit=limit)
             return
-        if least > limit:
+        if (least := least_json(table)) > limit:
             yield too_long(first, b"", least, limit)
             return
-        parsed = False  # its JSON has to tell whether it is too long
     try:
-        if parsed:
+        if text and fits:  # else its JSON has to tell whether it is too long
             yield Parsed(first, batch.to_pylist())
             return
         lines = _lines_of(batch)

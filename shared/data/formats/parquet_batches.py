@@ -64,7 +64,7 @@ class Batches:
     """
 
     def __init__(self, file: File, footer: Footer, count: Callable[[int], None]) -> None:
-        self._room = Room()
+        self._room = Room(self._look)
         self._reading = PageReading(
             file, count, [PageWatch(each, self._room) for each in footer.chunks]
         )
@@ -87,6 +87,9 @@ class Batches:
         """End Arrow's readers."""
         for parquet in self._open.values():
             parquet.close()
+
+    def _look(self, at: int, size: int) -> bytes:
+        return self._reading.look(at, size)
 
     def _parquet(self, references: Collection[str]) -> Any:
         """Arrow's reader, with the columns that it is to read as references."""

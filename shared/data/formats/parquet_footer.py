@@ -24,7 +24,8 @@ _LONGEST: Final = 64 << 20
 _FILE_SCHEMA, _FILE_ROWS, _FILE_GROUPS = 2, 3, 4
 _GROUP_COLUMNS: Final = 1
 _COLUMN_FACTS: Final = 3
-_TYPE, _PATH, _UNPACKED, _PACKED, _DATA_AT, _DICTIONARY_AT, _PAGE_KINDS = 1, 3, 6, 7, 9, 11, 13
+_TYPE, _PATH, _PACKING, _UNPACKED, _PACKED = 1, 3, 4, 6, 7
+_DATA_AT, _DICTIONARY_AT, _PAGE_KINDS = 9, 11, 13
 _BYTE_ARRAY, _FIXED_BYTES = 6, 7
 _WIDEST_NUMBER: Final = 12
 _DATA_PAGES: Final = (0, 3)
@@ -48,6 +49,7 @@ class Chunk:
         repeated: Whether a row may have many values of it.
         width: Most bytes of a value; None if it may be of any length.
         coded: Bytes of its dictionary in the file if it is nothing but references to that, as far as is told; else 0.
+        packing: How its pages are packed, by Parquet's number.
     """
 
     start: int
@@ -57,6 +59,7 @@ class Chunk:
     repeated: bool
     width: int | None
     coded: int
+    packing: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,7 @@ def _chunk(group: int, column: dict[int, Value], widest: int) -> Chunk:
         repeated=len(path) > 1,
         width=None if kind == _BYTE_ARRAY else max(widest, _WIDEST_NUMBER),
         coded=coded,
+        packing=_whole(column.get(_PACKING, 0)),
     )
 
 

@@ -66,7 +66,7 @@ class PageWatch:
             if len(self._header) > _LONGEST_HEADER:
                 raise Malformed("the header of a page has no end") from None
             return data
-        page = _page(facts)
+        page = _page(facts, at=self.seen_to + header.at)
         if page is not None:
             self.room.take(self.chunk, page)
         self.seen_to += header.at + _size(facts, _PACKED)
@@ -74,7 +74,7 @@ class PageWatch:
         return data[: max(self.seen_to - at, 1)]
 
 
-def _page(facts: dict[int, Value]) -> Page | None:
+def _page(facts: dict[int, Value], at: int) -> Page | None:
     """What it says of its page; None if the page is of a kind that Arrow passes over."""
     kind = facts.get(_KIND)
     if not isinstance(kind, int) or kind not in _OWN_FACTS:
@@ -85,6 +85,7 @@ def _page(facts: dict[int, Value]) -> Page | None:
         raise Malformed("the header of a page tells nothing of it")
     encoding = _size(own, encoding_at)
     return Page(
+        at=at,
         unpacked=_size(facts, _UNPACKED),
         packed=_size(facts, _PACKED),
         values=_size(own, 1),

@@ -73,6 +73,13 @@ class PageReading(io.RawIOBase):
         self._at += len(found)
         return found
 
+    def look(self, at: int, size: int) -> bytes:
+        """So many bytes of the column that is being read, wherever it reads next."""
+        for start, data in self._fetched.values():
+            if start <= at and at + size <= start + len(data):
+                return data[at - start : at - start + size]
+        return self._fetch(at, size)
+
     def _piece(self, place: int, watch: PageWatch, wanted: int) -> bytes:
         """Bytes of a column, of which more is fetched than wanted: what comes next is wanted next."""
         if watch.chunk.group != self._group:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from shared.data.formats.parquet_longest import is_worth_a_look, longest_text
+
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from shared.data.formats.parquet_footer import Chunk
 
@@ -65,6 +67,7 @@ class Page:
     """What a page's header says.
 
     Attributes:
+        at: Where its bytes begin in the file.
         unpacked: Its size.
         packed: Its size in the file.
         values: How many it has, nulls included.
@@ -73,6 +76,7 @@ class Page:
         is_dictionary: Whether it is one itself.
     """
 
+    at: int
     unpacked: int
     packed: int
     values: int
@@ -84,11 +88,15 @@ class Page:
 class Room:
     """Keeps account of the pages of one row group; raises where there is no room.
 
+    Args:
+        look: Gives so many bytes of the file from a place on.
+
     Attributes:
         dictionaries: By column how many values its dictionary has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[int, int], bytes]) -> None:
+        self._look = look
         self.begin_group(rows=1)
 
     def begin_group(
@@ -105,7 +113,8 @@ class Room:
         self._rows = rows
         self._references, self._measured = references, measured
         self._pages: dict[Chunk, int] = {}
-        self._dictionaries: dict[Chunk, int] = {}
+        self._dictionaries: dict[Chunk, Page] = {}
+        self._longest: dict[Chunk, int] = {}
         self._begun: dict[Chunk, list[int]] = {}
         self._made = 0
         self._plain: set[str] = set()
@@ -129,7 +138,7 @@ class Room:
             raise PageTooLarge(f"a page of {largest / 1e6:,.0f} MB")
         if page.is_dictionary:
             self.dictionaries[chunk.column] = page.values
-            self._take_dictionary(chunk, page.unpacked)
+            self._take_dictionary(chunk, page)
             return
         self._pages[chunk] = page.unpacked
         if (size := sum(self._pages.values()) + 2 * page.packed) > MOST_PAGES:
@@ -155,13 +164,15 @@ class Room:
         if made > MOST_ROW:
             raise PageTooLarge(f"a row of {made / 1e6:,.0f} MB or more")
 
-    def _take_dictionary(self, chunk: Chunk, size: int) -> None:
-        self._dictionaries[chunk] = size
-        together = sum(self._dictionaries.values())
-        if size > MOST_DICTIONARY or together > MOST_DICTIONARIES:
+    def _take_dictionary(self, chunk: Chunk, page: Page) -> None:
+        self._dictionaries[chunk] = page
+        together = sum(held.unpacked for held in self._dictionaries.values())
+        if page.unpacked > MOST_DICTIONARY or together > MOST_DICTIONARIES:
             raise PageTooLarge(f"dictionaries of {together / 1e6:,.0f} MB")
         referred = (
-            held for each, held in self._dictionaries.items() if each.column in self._references
+            held.unpacked
+            for each, held in self._dictionaries.items()
+            if each.column in self._references
         )
         if chunk.column in self._references and sum(referred) > MOST_REFERRED:
             raise NotForReferences(chunk.column)
@@ -193,7 +204,19 @@ class Room:
             if chunk.column in self._plain:
                 raise PageTooLarge("a dictionary that is referred to again after other texts")
             return 0
-        most = self._dictionaries.get(chunk, MOST_PAGE) * values
+        held = self._dictionaries.get(chunk)
+        most = values * (MOST_PAGE if held is None else held.unpacked)
+        if most > MOST_DENSE and held is not None:
+            most = values * self._longest_of(chunk, held)
         if most > MOST_DENSE:
             raise Expands(chunk.column)
         return most
+
+    def _longest_of(self, chunk: Chunk, dictionary: Page) -> int:
+        """Bytes of a dictionary's longest text, or of all of it."""
+        if not is_worth_a_look(dictionary, chunk.packing):
+            return dictionary.unpacked
+        if chunk not in self._longest:
+            data = self._look(dictionary.at, dictionary.packed)
+            self._longest[chunk] = longest_text(dictionary, chunk.packing, data)
+        return self._longest[chunk]

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared.data.formats import parquet_room
+from shared.data.formats.parquet_footer import footer_of
 from shared.data.formats.reading import rows_of, unit_of
 from shared.data.joined import Joined
 from shared.data.prepare import Options, prepare
@@ -212,6 +213,20 @@ def test_bytes_are_counted_as_they_are_read():
     counted: list[int] = []
     list(rows_of(MemoryFile(GOOD, "a.parquet"), limit=1 << 20, count=counted.append))
     assert len(GOOD) <= sum(counted) <= 2 * len(GOOD) + (64 << 10)
+
+
+def test_a_dictionary_that_could_become_too_much_but_cannot_is_read_once():
+    """As the hub's own converter writes them: a small row group, partly references to a large dictionary."""
+    said = [os.urandom(3000).hex() for _ in range(2000)]
+    table = pa.table({"messages": [[{"content": text, "role": "user"}] * 2 for text in said]})
+    content = parquet(table, compression="zstd", row_group_size=1000)
+    footer = footer_of(MemoryFile(content, "a.parquet"))
+    assert sum(footer.unpacked.values()) > 2_000_000
+    assert not any(chunk.coded for chunk in footer.chunks if chunk.column.endswith("content"))
+    read: list[int] = []
+    found = list(rows_of(MemoryFile(content, "a.parquet"), limit=1 << 20, count=read.append))
+    assert sum(len(some.lines) for some in found) == 2000
+    assert sum(read) < 1.2 * len(content)
 
 
 def test_a_row_is_found_by_its_place_a_line_by_its_line():
