@@ -16,10 +16,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from shared.cloud.globs import matcher, prefix_of
-from shared.data.formats.parquet_footer import footer_of
-from shared.data.formats.parquet_longest import is_worth_a_look, longest_text
-from shared.data.formats.parquet_pages import PageWatch
-from shared.data.formats.parquet_room import Page, Room
+from shared.data.formats.parquet.footer import footer_of
+from shared.data.formats.parquet.longest import is_worth_a_look, longest_text
+from shared.data.formats.parquet.pages import PageWatch
+from shared.data.formats.parquet.room import Page, Room
 from shared.data.reasons import Reason
 from shared.errors import DataRejected
 from tests.unit.data.rows_of_bytes import MemoryFile, rows

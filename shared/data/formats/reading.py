@@ -9,7 +9,7 @@ from shared.data.formats.delimited import delimited_rows
 from shared.data.formats.endings import KNOWN, Format, kind_of
 from shared.data.formats.json_rows import json_rows
 from shared.data.formats.packing import unpacked
-from shared.data.formats.parquet import parquet_rows
+from shared.data.formats.parquet.rows import parquet_rows
 from shared.data.joined import Joined
 from shared.data.lines import Parsed, lines_of
 from shared.data.ports import File

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shared.data.formats import parquet_room
-from shared.data.formats.parquet_footer import footer_of
+from shared.data.formats.parquet import room as parquet_room
+from shared.data.formats.parquet.footer import footer_of
 from shared.data.formats.reading import rows_of, unit_of
 from shared.data.joined import Joined
 from shared.data.prepare import Options, prepare
@@ -321,7 +321,7 @@ from pathlib import Path
 import pyarrow as pa
 from tests.unit.data.rows_of_bytes import MemoryFile
 from tests.unit.data.test_parquet import parquet
-from shared.data.formats.parquet import parquet_rows
+from shared.data.formats.parquet.rows import parquet_rows
 long = pa.DictionaryArray.from_arrays(pa.array([0] * 5000, pa.int32()), pa.array(["x" * 1_000_000]))
 content = parquet(pa.table({"question": long, "answer": long}), compression="none", store_schema=False)
 assert len(content) < 3_000_000
@@ -352,8 +352,8 @@ def test_a_row_that_refers_to_a_text_too_often_rejects_the_file():
 @pytest.mark.parametrize("room", [1 << 20, 100])
 def test_references_are_written_out_as_what_they_refer_to(monkeypatch, room):
     """However deep they stand, and however few rows there is room for at once."""
-    monkeypatch.setattr("shared.data.formats.parquet_batches.MOST_DENSE", -1)
-    monkeypatch.setattr("shared.data.formats.parquet_dictionaries.MOST_DENSE", room)
+    monkeypatch.setattr("shared.data.formats.parquet.batches.MOST_DENSE", -1)
+    monkeypatch.setattr("shared.data.formats.parquet.dictionaries.MOST_DENSE", room)
     table = pa.table(
         {
             "text": pa.array(["a", None, "b", "a"] * 5),
@@ -376,7 +376,7 @@ def test_references_are_written_out_as_what_they_refer_to(monkeypatch, room):
 
 def test_row_groups_with_dictionaries_of_their_own_are_read_one_after_the_other(monkeypatch):
     """No batch has rows of two groups: Arrow puts no nested column together from two dictionaries."""
-    monkeypatch.setattr("shared.data.formats.parquet_batches.MOST_DENSE", -1)
+    monkeypatch.setattr("shared.data.formats.parquet.batches.MOST_DENSE", -1)
     table = pa.Table.from_pylist(conversations(600))
     found = rows(parquet(table, row_group_size=7), "a.parquet")
     assert [number for number, _ in found] == list(range(1, 601))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from shared.data.formats.parquet_room import Page
+    from shared.data.formats.parquet.room import Page
 
 _LARGEST: Final = 4 << 20
 _MOST_TEXTS: Final = 1 << 16

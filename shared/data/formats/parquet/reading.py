@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from shared.data.formats.parquet_pages import PageWatch
+    from shared.data.formats.parquet.pages import PageWatch
     from shared.data.ports import File
 
 _FETCHED: Final = 2 << 20

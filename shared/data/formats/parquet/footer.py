@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from shared.data.formats.thrift import Compact, Malformed, TooMany, Unfinished
+from shared.data.formats.parquet.thrift import Compact, Malformed, TooMany, Unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from shared.data.formats.thrift import Value
+    from shared.data.formats.parquet.thrift import Value
     from shared.data.ports import File
 
 _TAIL: Final = 8

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from shared.data.formats.parquet_footer import REFERENCES, Chunk
-from shared.data.formats.parquet_room import Page
-from shared.data.formats.thrift import Compact, Malformed, Unfinished
+from shared.data.formats.parquet.footer import REFERENCES, Chunk
+from shared.data.formats.parquet.room import Page
+from shared.data.formats.parquet.thrift import Compact, Malformed, Unfinished
 
 if TYPE_CHECKING:
-    from shared.data.formats.parquet_room import Room
-    from shared.data.formats.thrift import Value
+    from shared.data.formats.parquet.room import Room
+    from shared.data.formats.parquet.thrift import Value
 
 _LONGEST_HEADER: Final = 1 << 20
 """Headers may carry the smallest and largest value."""
@@ -46,9 +46,9 @@ class PageWatch:
         """Of bytes that were read at a place in the file those up to the end of a page, which the room has taken.
 
         Raises:
-            shared.data.formats.parquet_room.PageTooLarge: There is no room for it. Other things that the room says
+            shared.data.formats.parquet.room.PageTooLarge: There is no room for it. Other things that the room says
                 are raised, too.
-            shared.data.formats.thrift.Malformed: No page begins where the page before it ends.
+            shared.data.formats.parquet.thrift.Malformed: No page begins where the page before it ends.
         """
         if at == self.chunk.start:
             self.seen_to = at

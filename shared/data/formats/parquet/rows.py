@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shared.data.formats.damage import damaged, some_of, told_by_arrow
 from shared.data.formats.packing import check_growth
-from shared.data.formats.parquet_batches import Batches
-from shared.data.formats.parquet_dictionaries import DictionaryTooLarge
-from shared.data.formats.parquet_footer import NoFooter, footer_of
-from shared.data.formats.parquet_room import PageTooLarge
-from shared.data.formats.parquet_sizes import is_text, least_json, most_json
-from shared.data.formats.thrift import Malformed
+from shared.data.formats.parquet.batches import Batches
+from shared.data.formats.parquet.dictionaries import DictionaryTooLarge
+from shared.data.formats.parquet.footer import NoFooter, footer_of
+from shared.data.formats.parquet.room import PageTooLarge
+from shared.data.formats.parquet.sizes import is_text, least_json, most_json
+from shared.data.formats.parquet.thrift import Malformed
 from shared.data.lines import Lines, Parsed, as_line, too_long
 from shared.data.reasons import Reason, Refusal
 

@@ -16,15 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.data.formats.packing import MOST_RATIO
-from shared.data.formats.parquet_dictionaries import (
+from shared.data.formats.parquet.dictionaries import (
     has_references,
     referred_to,
     rows_that_fit,
     written_out,
 )
-from shared.data.formats.parquet_pages import PageWatch
-from shared.data.formats.parquet_reading import PageReading
-from shared.data.formats.parquet_room import (
+from shared.data.formats.parquet.pages import PageWatch
+from shared.data.formats.parquet.reading import PageReading
+from shared.data.formats.parquet.room import (
     MOST_DENSE,
     Expands,
     NotForReferences,
@@ -35,7 +35,7 @@ from shared.data.formats.parquet_room import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from shared.data.formats.parquet_footer import Chunk, Footer
+    from shared.data.formats.parquet.footer import Chunk, Footer
     from shared.data.ports import File
 
 _BUFFER: Final = 64 << 10

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shared.data.formats.parquet_room import MOST_DENSE, MOST_ROW
+from shared.data.formats.parquet.room import MOST_DENSE, MOST_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

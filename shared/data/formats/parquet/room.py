@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from shared.data.formats.parquet_longest import is_worth_a_look, longest_text
+from shared.data.formats.parquet.longest import is_worth_a_look, longest_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from shared.data.formats.parquet_footer import Chunk
+    from shared.data.formats.parquet.footer import Chunk
 
 MOST_PAGE: Final = 96 << 20
 """Most bytes of a page, unpacked. Writers aim at one mebibyte as a rule; DuckDB goes up to 100 MB."""
