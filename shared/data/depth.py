@@ -7,6 +7,8 @@ deep for another.
 from __future__ import annotations
 
 import re
+from array import array
+from itertools import accumulate
 from typing import Final
 
 LEVELS: Final = 500
@@ -16,8 +18,8 @@ _STRING: Final = rb'"[^"\\]*+(?:\\[\s\S][^"\\]*+)*+"?+'
 _strings: Final = re.compile(_STRING)
 #: Up to the end of a few thousand strings: were more taken out at once, what is between them would take memory.
 _some_strings: Final = re.compile(rb'(?:[^"]*+%b){1,4096}+' % _STRING)
-#: Both kinds of brackets as one, and nothing else.
-_ALIKE: Final = bytes.maketrans(b"{}", b"[]")
+#: What a bracket adds to the depth, as a signed byte; and all that is none.
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _OTHERS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -29,24 +31,16 @@ def check_depth(json: bytes) -> None:
     """
     if json.count(b"[") + json.count(b"{") <= LEVELS:
         return
-    left = _brackets(json)
-    for level in range(LEVELS + 1):  # each time the innermost go
-        opened = left.count(b"[")
-        fewer = left.replace(b"[]", b"")
-        if not opened or (fewer == left and level + opened <= LEVELS):
-            return
-        if fewer == left:
-            break
-        left = fewer
-    raise RecursionError("more levels than a row may have")
+    if max(accumulate(_steps(json)), default=0) > LEVELS:
+        raise RecursionError("more levels than a row may have")
 
 
-def _brackets(json: bytes) -> bytes:
-    """The brackets that stand outside of strings, all as square ones."""
-    found, at = bytearray(), 0
+def _steps(json: bytes) -> array[int]:
+    """What each bracket outside of strings adds to the depth."""
+    found, at = array("b"), 0
     while at < len(json):
         some = _some_strings.match(json, at)
         end = some.end() if some else len(json)
-        found += _strings.sub(b"", json[at:end]).translate(_ALIKE, _OTHERS)
+        found.frombytes(_strings.sub(b"", json[at:end]).translate(_STEPS, _OTHERS))
         at = end
-    return bytes(found)
+    return found

@@ -52,7 +52,7 @@ class Meter:
     """Bytes read for the chunks that were taken, however far reading runs ahead of taking."""
 
     def __init__(self) -> None:
-        self._read = 0
+        self._read = self._told = 0
         self._ahead: deque[int] = deque()
 
     def count(self, size: int) -> None:
@@ -71,8 +71,9 @@ class Meter:
 
     def rest(self) -> int:
         """Bytes that were read since the last chunk."""
-        read, self._read = self._read, 0
-        return read
+        read = self._read  # which another thread may be adding to
+        since, self._told = read - self._told, read
+        return since
 
 
 class SplitTally:

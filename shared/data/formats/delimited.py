@@ -156,14 +156,12 @@ def _row(record: list[str], columns: Sequence[str], number: int, limit: int) -> 
     if any(record[len(columns) :]):
         detail = f"{len(record)} cells under {len(columns)} names"
         return _refused(number, record, Refusal(Reason.TOO_MANY_CELLS, detail))
-    if (
-        size := sum(map(len, record))
-    ) > limit:  # before its JSON is made, which may be six times as long
+    cells = {column: cell for column, cell in zip(columns, record, strict=False) if column}
+    # Before its JSON is made, which may be six times as long, and is no shorter than this.
+    if (size := sum(map(len, cells.values()))) > limit:
         return _refused(number, record, too_long(number, b"", size, limit).refusal)
     try:
-        line = msgspec.json.encode(
-            {column: cell for column, cell in zip(columns, record, strict=False) if column}
-        )
+        line = msgspec.json.encode(cells)
     except UnicodeEncodeError as error:
         escaped = ord(error.object[error.start]) & 0xFF
         return _refused(number, record, Refusal(Reason.NOT_UTF8, f"byte 0x{escaped:02x}"))

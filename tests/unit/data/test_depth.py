@@ -53,7 +53,7 @@ def test_many_values_beside_each_other_are_not_deep(wide):
 
 @pytest.mark.parametrize(
     "broken",
-    [b"[" * 501, b"]" * 9 + b"{" * 501, b"[" * 300 + b"[" * 250 + b"]" * 250, b'{"' * 501],
+    [b"[" * 501, b"{" * 501 + b"]" * 9, b"[" * 300 + b"[" * 250 + b"]" * 250, b'{"' * 501],
 )
 def test_what_is_no_json_is_as_deep_as_it_looks(broken):
     assert is_too_deep(broken) == (b'"' not in broken)

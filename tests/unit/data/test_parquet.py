@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from shared.data.formats.parquet import room as parquet_room
+from shared.data.formats.parquet.batches import Batches
 from shared.data.formats.parquet.footer import footer_of
 from shared.data.formats.reading import rows_of, unit_of
 from shared.data.joined import Joined
+from shared.data.lines import Parsed
 from shared.data.prepare import Options, prepare
 from shared.data.reasons import Reason
 from shared.errors import DataRejected
@@ -263,7 +265,7 @@ def test_a_page_that_would_fill_the_memory_is_told_before_it_is_decoded(
     read = []
     with pytest.raises(DataRejected, match=r"in bounded memory: a page of [45] MB") as raised:
         read += (some for some in found)
-    assert "pages of about 1 MB" in raised.value.problems[0].mend
+    assert "small pages" in raised.value.problems[0].mend
 
 
 MEMORY = """
@@ -421,3 +423,52 @@ def test_a_table_of_no_shape_is_refused_with_all_its_columns():
     with pytest.raises(DataRejected) as caught:
         prepare({"train": [MemoryFile(parquet(table), "a.parquet")]}, MemorySink(), Options())
     assert "text, label" in str(caught.value)
+
+
+def all_rows(table, columns=list, **how):
+    """How many rows come, and how many bytes were read."""
+    content, read = parquet(table, **how), list[int]()
+    found = rows_of(
+        MemoryFile(content, "a.parquet"), limit=4 << 20, count=read.append, columns=columns
+    )
+    chunks = [some for some in found if some.refusal is None]
+    return sum(len(some.rows if isinstance(some, Parsed) else some.lines) for some in chunks), sum(
+        read
+    ) / len(content)
+
+
+def test_a_column_with_a_dot_in_its_name_may_refer_to_long_texts():
+    long = [("You are a helpful assistant. " * 3000)[:70_000] + str(n) for n in range(5)]
+    table = pa.table({"meta.system": [long[n % 5] for n in range(500)], "q": ["q"] * 500})
+    assert all_rows(table)[0] == 500
+
+
+def test_a_map_counts_by_the_entries_of_its_own_row():
+    long = ["x" * 40_000 + str(n) for n in range(4)]
+    maps = [[("a", long[n % 4]), ("b", str(n))] for n in range(512)]
+    table = pa.table({"more": pa.array(maps, pa.map_(pa.string(), pa.string()))})
+    assert all_rows(table)[0] == 512
+
+
+def test_texts_of_many_kilobytes_that_never_repeat_are_read():
+    """Arrow puts 1,024 of them into a dictionary before it looks how large that has become."""
+    table = pa.table({"q": [os.urandom(22_000).hex() for _ in range(1100)]})
+    assert all_rows(table)[0] == 1100
+
+
+def test_what_one_row_group_has_no_room_for_is_not_tried_again_with_the_next(monkeypatch):
+    monkeypatch.setattr(parquet_room, "MOST_DENSE", 1 << 20)
+    short, long = ["s" * 400] * 1000, [os.urandom(50_000).hex() for _ in range(60)]
+    table = pa.table({"q": (short + long) * 6})
+    count, read = all_rows(table, row_group_size=1060, use_dictionary=False, compression="none")
+    assert count == 6360
+    assert read < 1.5
+
+
+def test_a_file_that_is_not_read_to_its_end_is_let_go():
+    file, let_go = MemoryFile(GOOD, "a.parquet"), []
+    batches = Batches(file, footer_of(file), lambda _: None)
+    batches._reading.close = lambda: let_go.append(True)
+    next(batches.of(["messages"]))
+    batches.close()
+    assert let_go

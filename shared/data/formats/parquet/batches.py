@@ -1,6 +1,6 @@
 """Record batches of a Parquet file, of as many rows at once as there is room for.
 
-How much room rows need is told while their pages are read (`parquet_room`). If it is too much, the row group is begun
+How much room rows need is told while their pages are read (`room`). If it is too much, the row group is begun
 anew with fewer rows at once, or with a column read as references to its dictionary; what was given is passed over.
 
 A column may begin with references and go on with texts: writers give a dictionary up that grows too large. Arrow can
@@ -28,12 +28,13 @@ from shared.data.formats.parquet.room import (
     MOST_DENSE,
     Expands,
     NotForReferences,
+    PageTooLarge,
     Room,
     TooMuchAtOnce,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Generator, Iterator
 
     from shared.data.formats.parquet.footer import Chunk, Footer
     from shared.data.ports import File
@@ -86,7 +87,7 @@ class Batches:
     def close(self) -> None:
         """End Arrow's readers."""
         for parquet in self._open.values():
-            parquet.close()
+            parquet.close(force=True)  # else only files that it opened itself
 
     def _look(self, at: int, size: int) -> bytes:
         return self._reading.look(at, size)
@@ -113,13 +114,26 @@ class Batches:
         unpacked = sum(self._footer.unpacked[column] for column in columns)
         rows = min(max(_BATCH * self._footer.rows // max(unpacked, 1), _FEWEST), _MOST)
         for group in range(self._parquet([]).num_row_groups):
-            yield from self._group(group, columns, rows)
+            # What one group has no room for, the next one has none for either, as a rule.
+            rows = yield from self._group(group, columns, rows)
 
-    def _group(self, group: int, columns: list[str], rows: int) -> Iterator[Any]:
-        """The rows of a row group, so many at once, or as many as there is room for."""
+    def _group(self, group: int, columns: list[str], rows: int) -> Generator[Any, None, int]:
+        """The rows of a row group, so many at once, or as many as there is room for.
+
+        Returns:
+            How many at once these were in the end.
+
+        Raises:
+            PageTooLarge: There is no room however they are read.
+        """
         given = 0
         measured: set[str] = set()
+        tried = set[tuple[int, int, int, int]]()
         while True:
+            ways = len(self._expanding), len(self._not_for_references), len(measured)
+            if (way := (rows, *ways)) in tried:
+                raise PageTooLarge("references to texts that are too much at once")
+            tried.add(way)
             references = self._references(group, columns, rows)
             try:
                 for column in self._mixed(group, columns) - measured:
@@ -136,7 +150,7 @@ class Batches:
                 if isinstance(found, NotForReferences):
                     self._not_for_references.add(found.column)
             else:
-                return
+                return rows
 
     def _some(
         self, group: int, columns: list[str], rows: int, references: list[str], given: int
@@ -180,7 +194,7 @@ class Batches:
 
     def _chunks(self, group: int, columns: Collection[str]) -> Iterator[Chunk]:
         for chunk in self._groups[group]:
-            if chunk.column.partition(".")[0] in columns:
+            if chunk.table_column in columns:
                 yield chunk
 
     def _measured(self, group: int, column: str, rows: int) -> int:

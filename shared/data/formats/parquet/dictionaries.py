@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shared.data.formats.parquet.room import MOST_DENSE, MOST_ROW
+from shared.data.formats.parquet.sizes import entries_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +72,7 @@ def _parts(array: Any) -> list[Any]:
     import pyarrow as pa
 
     if pa.types.is_map(array.type):
-        return [array.keys, array.items]
+        return list(entries_of(array))
     inner = array.flatten()
     return inner if isinstance(inner, list) else [inner]
 
@@ -131,5 +132,5 @@ def _size(array: Any) -> int:
     if pa.types.is_struct(array.type):
         return sum(map(_size, array.flatten()))
     if pa.types.is_map(array.type):
-        return _size(array.keys) + _size(array.items)
+        return sum(map(_size, entries_of(array)))
     return _size(array.flatten())

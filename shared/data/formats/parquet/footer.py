@@ -45,7 +45,8 @@ class Chunk:
         start: Where its pages begin in the file; 0 if there are none.
         end: Where they end.
         group: The number of the row group, counted from 0.
-        column: Where it stands in the table: the names of the table's own column and of what is in it, with dots.
+        table_column: The name of the table's own column that it belongs to.
+        column: Where it stands in the table: that name and those of what is in it, with dots.
         repeated: Whether a row may have many values of it.
         width: Most bytes of a value; None if it may be of any length.
         coded: Bytes of its dictionary in the file if it is nothing but references to that, as far as is told; else 0.
@@ -55,6 +56,7 @@ class Chunk:
     start: int
     end: int
     group: int
+    table_column: str
     column: str
     repeated: bool
     width: int | None
@@ -142,6 +144,7 @@ def _chunk(group: int, column: dict[int, Value], widest: int) -> Chunk:
         start,
         start + size if start else 0,
         group,
+        path[0],
         ".".join(path),
         repeated=len(path) > 1,
         width=None if kind == _BYTE_ARRAY else max(widest, _WIDEST_NUMBER),

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from shared.data.formats.parquet.room import Page
 
-_LARGEST: Final = 4 << 20
 _MOST_TEXTS: Final = 1 << 16
-"""Larger dictionaries are not looked through: that would take longer than it saves."""
+"""Dictionaries of more are not looked through: that would take longer than it saves."""
 _LENGTH: Final = 4
 #: By Parquet's numbers what Arrow calls the ways to pack pages.
 _PACKINGS: Final = {
@@ -28,8 +27,7 @@ _PACKINGS: Final = {
 
 def is_worth_a_look(page: Page, packing: int) -> bool:
     """Whether a dictionary can be looked through in little time."""
-    small = max(page.unpacked, page.packed) <= _LARGEST and page.values <= _MOST_TEXTS
-    return small and packing in _PACKINGS
+    return page.values <= _MOST_TEXTS and packing in _PACKINGS
 
 
 def longest_text(page: Page, packing: int, data: bytes) -> int:

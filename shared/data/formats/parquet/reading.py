@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _FETCHED: Final = 2 << 20
 """Bytes that are fetched at once for one column."""
+_LARGE: Final = 8 * _FETCHED
+"""Bytes that are rather fetched twice than put together from two pieces, which takes their size once more."""
 
 
 class PageReading(io.RawIOBase):
@@ -85,9 +87,7 @@ class PageReading(io.RawIOBase):
         if watch.chunk.group != self._group:
             self._group = watch.chunk.group
             self._fetched.clear()
-        if (
-            wanted > _FETCHED
-        ):  # once, and not put together: it may be a page of a hundred megabytes
+        if wanted > _LARGE:
             return self._fetch(self._at, min(wanted, watch.chunk.end - self._at))
         start, data = self._fetched.get(place, (0, b""))
         begun = self._at - start

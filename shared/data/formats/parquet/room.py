@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
     from shared.data.formats.parquet.footer import Chunk
 
-MOST_PAGE: Final = 96 << 20
-"""Most bytes of a page, unpacked. Writers aim at one mebibyte as a rule; DuckDB goes up to 100 MB."""
-MOST_PAGES: Final = 240 << 20
-"""Most bytes of the pages that are there at one time: one of each column, and two copies of one that is packed."""
-MOST_DICTIONARY: Final = 40 << 20
-"""Most bytes of a dictionary, of which there are up to four copies while what refers to it is measured. Writers stop
-at one mebibyte, but some look only after a thousand values, however long."""
+MOST_PAGE: Final = 112 << 20
+"""Most bytes of a page, unpacked. Writers aim at one mebibyte as a rule; DuckDB at a hundred megabytes or more."""
+MOST_PAGES: Final = 260 << 20
+"""Most bytes of the pages that are there at one time: one of each column, and of the one that comes to its next page
+that as it is packed, too, once more or with the page before."""
+MOST_DICTIONARY: Final = 64 << 20
+"""Most bytes of a dictionary. Writers stop at one mebibyte, but Arrow looks only after 1,024 values, however long."""
+MOST_MEASURED: Final = 40 << 20
+"""Most bytes of one while what refers to it is measured: there are up to four copies then."""
 MOST_DICTIONARIES: Final = 64 << 20
 """Most bytes of a row group's dictionaries together."""
 MOST_REFERRED: Final = 24 << 20
 """Most bytes of those of them that are given on with each batch."""
-MOST_VALUES: Final = 4 << 20
+MOST_VALUES: Final = 8 << 20
 """Most values of a page in a column of lists: of nothing but nulls a page of a few bytes may hold billions."""
 MOST_DENSE: Final = 16 << 20
 """Most bytes of rows that are made at once, if they are several."""
@@ -140,8 +142,10 @@ class Room:
             self.dictionaries[chunk.column] = page.values
             self._take_dictionary(chunk, page)
             return
+        before = self._pages.get(chunk, 0)
         self._pages[chunk] = page.unpacked
-        if (size := sum(self._pages.values()) + 2 * page.packed) > MOST_PAGES:
+        size = sum(self._pages.values()) + page.packed + max(before, page.packed)
+        if size > MOST_PAGES:
             raise PageTooLarge(f"pages of {size / 1e6:,.0f} MB beside each other")
         if chunk.repeated and page.values > MOST_VALUES:
             raise PageTooLarge(f"a page of {page.values:,} values")
@@ -167,7 +171,8 @@ class Room:
     def _take_dictionary(self, chunk: Chunk, page: Page) -> None:
         self._dictionaries[chunk] = page
         together = sum(held.unpacked for held in self._dictionaries.values())
-        if page.unpacked > MOST_DICTIONARY or together > MOST_DICTIONARIES:
+        most = MOST_MEASURED if chunk.column in self._measured else MOST_DICTIONARY
+        if page.unpacked > most or together > MOST_DICTIONARIES:
             raise PageTooLarge(f"dictionaries of {together / 1e6:,.0f} MB")
         referred = (
             held.unpacked

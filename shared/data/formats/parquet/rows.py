@@ -61,7 +61,9 @@ def parquet_rows(
                 yield from _rows_of_batch(batch, first=first, limit=limit)
                 first += len(batch)
     except (PageTooLarge, DictionaryTooLarge) as error:
-        mend = "Write it anew with pages of about 1 MB, or as JSON lines"
+        mend = (
+            "Write it anew with small pages or row groups (of 10,000 rows, say), or as JSON lines"
+        )
         raise damaged(file.name, f"cannot be read in bounded memory: {error}", mend) from error
     # KeyError: the footer names a column that its schema does not have.
     except (

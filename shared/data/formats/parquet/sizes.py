@@ -12,6 +12,13 @@ _BESIDE: Final = 5
 """As many as stand beside a value: its quotes or brackets, colon and comma; or `null` and a comma."""
 
 
+def entries_of(mapped: Any) -> tuple[Any, Any]:
+    """Keys and items of an array of maps; of a part of one, Arrow's own would be those of the whole."""
+    offsets = mapped.offsets
+    start, end = offsets[0].as_py(), offsets[-1].as_py()
+    return mapped.keys.slice(start, end - start), mapped.items.slice(start, end - start)
+
+
 def is_text(kind: Any) -> bool:
     """Whether it is text, or lists and structs of text: values that JSON has as they are."""
     import pyarrow as pa
@@ -47,7 +54,8 @@ def least_json(array: Any) -> int:
     if pa.types.is_dictionary(kind):
         return 0 if not kind.value_type.num_fields else least_json(array.dictionary_decode())
     if pa.types.is_map(kind):
-        return _SHORTEST * 2 * len(array.keys) + least_json(array.keys) + least_json(array.items)
+        keys, mapped = entries_of(array)
+        return _SHORTEST * 2 * len(keys) + least_json(keys) + least_json(mapped)
     if pa.types.is_struct(kind):
         names: int = sum(len(field.name.encode()) + _BESIDE for field in kind)
         given = len(array) - int(array.null_count)
