@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -33,6 +34,20 @@ class Outcome:
     fingerprint: str | None
     problems: list[str]
     peak: int
+
+
+def watched(source: Path, folder: Path, *, most: int) -> Outcome:
+    """What a process of its own makes of a file, without a crash and in so many bytes of memory at most."""
+    process = subprocess.run(
+        [sys.executable, "-m", "tests.preparing", source, folder],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr.decode(errors="replace")[-2000:]
+    outcome = Outcome(**json.loads(process.stdout))
+    assert outcome.peak < most, f"{outcome.peak >> 20} MiB"
+    return outcome
 
 
 def _stop() -> None:

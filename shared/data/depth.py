@@ -11,13 +11,14 @@ from array import array
 from itertools import accumulate
 from typing import Final
 
+from shared.data.json_strings import STRING
+
 LEVELS: Final = 500
 """Half of Python's recursion limit; rows that people write have about ten."""
 
-_STRING: Final = rb'"[^"\\]*+(?:\\[\s\S][^"\\]*+)*+"?+'
-_strings: Final = re.compile(_STRING)
+_strings: Final = re.compile(STRING)
 #: Up to the end of a few thousand strings: were more taken out at once, what is between them would take memory.
-_some_strings: Final = re.compile(rb'(?:[^"]*+%b){1,4096}+' % _STRING)
+_some_strings: Final = re.compile(rb'(?:[^"]*+%b){1,4096}+' % STRING)
 #: What a bracket adds to the depth, as a signed byte; and all that is none.
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _OTHERS: Final = bytes(set(range(256)) - set(b"[]{}"))

@@ -10,6 +10,8 @@ import re
 from itertools import islice
 from typing import Final
 
+from shared.data.json_strings import STRING
+
 MOST_TOOL_VALUES: Final = 50_000
 """Most values in a row's tools, keys aside: lists of tools that people write have a few thousand at most."""
 MOST_LISTED_VALUES: Final = 200_000
@@ -17,9 +19,8 @@ MOST_LISTED_VALUES: Final = 200_000
 
 _QUOTE: Final = 0x22
 _BEGINS: Final = (b",", b"[", b"{")
-#: What stands before a value, or a string, which may hold the like; one that is cut off ends with the text, so that
-#: nothing is looked at twice.
-_STEP: Final = re.compile(rb'[,\[{]|"[^"\\]*+(?:\\[\s\S][^"\\]*+)*+"?+')
+#: What stands before a value, or a string, which may hold the like.
+_STEP: Final = re.compile(rb"[,\[{]|%b" % STRING)
 
 
 def more_values_than(most: int, json: bytes) -> bool:

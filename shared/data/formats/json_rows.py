@@ -12,6 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from shared.data.formats.damage import damaged
+from shared.data.json_strings import INSIDE
 from shared.data.lines import BOM, Begun, Lines, lines_of
 
 if TYPE_CHECKING:
@@ -22,13 +23,11 @@ if TYPE_CHECKING:
 _BLANK: Final = b" \t\r\n"
 _BACKSLASH: Final = 0x5C
 _LONGEST_HEAD: Final = 64 << 10
-_TEXT: Final = rb'[^"\\]*+(?:\\[\s\S][^"\\]*+)*+'
-#: The rest of a string up to its closing quote, or to a backslash whose escaped byte has not come yet. All
-#: repetitions are possessive: nothing is remembered to come back to, however long the string.
-_STRING: Final = re.compile(_TEXT)
+#: The rest of a string.
+_STRING: Final = re.compile(INSIDE)
 #: Up to the next bracket or unfinished string inside an element, and beside it up to the next comma, too.
-_INSIDE: Final = re.compile(rb'(?:[^"\[\]{}]++|"%b")*+' % _TEXT)
-_BESIDE: Final = re.compile(rb'(?:[^"\[\]{},]++|"%b")*+' % _TEXT)
+_INSIDE: Final = re.compile(rb'(?:[^"\[\]{}]++|"%b")*+' % INSIDE)
+_BESIDE: Final = re.compile(rb'(?:[^"\[\]{},]++|"%b")*+' % INSIDE)
 _MEND: Final = "Mend the file, or write one row on each line: then a broken row costs itself alone"
 
 

@@ -70,7 +70,7 @@ class Judges:
         failures: list[DroptuneError] = []
         for chunk in _until_failure(chunks, failures):
             cases.append(self._begun(chunk))
-            while cases and (not cases[0].is_elsewhere or _far(cases)):
+            while cases and (cases[0].process is None or _far(cases)):
                 yield self._settled(cases.popleft())
         while cases:
             yield self._settled(cases.popleft())

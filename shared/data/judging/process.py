@@ -52,11 +52,6 @@ class Case:
         if isinstance(self.chunk, Lines):
             self.size = sum(map(len, self.chunk.lines))
 
-    @property
-    def is_elsewhere(self) -> bool:
-        """Whether another process has it."""
-        return self.process is not None
-
 
 class JudgeProcess:
     """Begins a process, which takes cases as soon as it is ready. `end` it.

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.memory import conversation, conversations, jsonl
-from tests.preparing import Outcome
+from tests.preparing import Outcome, watched
 
-ROOT = Path(__file__).parents[3]
 MOST_MEMORY = 128 << 20
 DEEP = 100_000
 
@@ -27,15 +24,7 @@ def prepared(
     """What a process makes of a file, and the rows it refused."""
     source, folder = tmp_path / name, tmp_path / "out"
     source.write_bytes(content)
-    process = subprocess.run(
-        [sys.executable, "-m", "tests.preparing", source, folder],
-        cwd=ROOT,
-        capture_output=True,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr.decode(errors="replace")[-2000:]
-    outcome = Outcome(**json.loads(process.stdout))
-    assert outcome.peak < MOST_MEMORY, f"{outcome.peak >> 20} MiB"
+    outcome = watched(source, folder, most=MOST_MEMORY)
     assert (outcome.fingerprint is None) == bool(outcome.problems)
     dropped = [json.loads(line) for line in (folder / "dropped.jsonl").read_bytes().splitlines()]
     assert all(len(json.dumps(row)) < 4096 for row in dropped), "a refused row is told briefly"

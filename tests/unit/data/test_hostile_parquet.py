@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,9 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.memory import conversation
-from tests.preparing import Outcome
+from tests.preparing import Outcome, watched
 
-ROOT = Path(__file__).parents[3]
 MOST_MEMORY = 384 << 20
 ONE_GROUP = 1 << 20
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -31,15 +28,7 @@ def prepared(tmp_path: Path, table: pa.Table, **how) -> tuple[Outcome, dict[str,
     source, folder = tmp_path / "train.parquet", tmp_path / "out"
     how = {"compression": "zstd", "row_group_size": ONE_GROUP, "store_schema": False} | how
     pq.write_table(table, source, **how)
-    process = subprocess.run(
-        [sys.executable, "-m", "tests.preparing", source, folder],
-        cwd=ROOT,
-        capture_output=True,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr.decode(errors="replace")[-2000:]
-    outcome = Outcome(**json.loads(process.stdout))
-    assert outcome.peak < MOST_MEMORY, f"{outcome.peak >> 20} MiB"
+    outcome = watched(source, folder, most=MOST_MEMORY)
     report = folder / "report.json"
     return outcome, json.loads(report.read_bytes())["dropped"] if report.exists() else {}
 
@@ -217,12 +206,5 @@ def test_a_footer_of_very_many_facts_rejects_the_file(tmp_path):
     footer = b"\x19\xfc" + bytes([count & 0x7F | 0x80, count >> 7 & 0x7F | 0x80])
     footer += bytes([count >> 14 & 0x7F | 0x80, count >> 21]) + b"\x13\x00\x00" * count + b"\x00"
     source.write_bytes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
-    process = subprocess.run(
-        [sys.executable, "-m", "tests.preparing", source, folder],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    outcome = Outcome(**json.loads(process.stdout))
-    assert outcome.peak < MOST_MEMORY, f"{outcome.peak >> 20} MiB"
+    outcome = watched(source, folder, most=MOST_MEMORY)
     assert "a footer of values that take more than 224 MiB" in outcome.problems[0]

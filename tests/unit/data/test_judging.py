@@ -23,7 +23,7 @@ from shared.data.judging import process as handle
 from shared.data.judging.judges import Judges
 from shared.data.judging.process import Case
 from shared.data.judging.processors import processors
-from shared.data.judging.slots import COUNT, Slots, file_of_slots
+from shared.data.judging.slots import COUNT, LONGEST, Slots, file_of_slots
 from shared.data.judging.verdicts import Judge, Refused
 from shared.data.lines import Lines, Parsed
 from shared.data.options import Options
@@ -503,6 +503,22 @@ def test_a_dataset_is_prepared_alike_however_many_processes_judge_its_rows(
     monkeypatch.setattr(ReadyJudges, "answers", [])
     assert prepared(sources, options) == expected
     assert all(ReadyJudges.answers) or "train.jsonl" not in expected[0]
+
+
+def test_verdicts_fit_into_the_shared_memory_however_long_the_system_message_is(monkeypatch):
+    """Else each row would be judged twice."""
+    longest, verdicts = [], Judges.verdicts
+
+    def noted(judges, chunks):
+        for chunk, found in verdicts(judges, chunks):
+            longest.append(len(msgspec.msgpack.encode(found)))
+            yield chunk, found
+
+    monkeypatch.setattr(Judges, "verdicts", noted)
+    source = MemorySource(jsonl(*conversations(3000)), block=1 << 20)
+    prepare({"train": [source]}, MemorySink(), Options(system="s" * 2000))
+    assert len(longest) > 1
+    assert max(longest) < LONGEST
 
 
 def test_options_reach_the_other_process_whole():

@@ -105,3 +105,8 @@ def test_refused_lines_and_rows_of_values_pass_as_they_are():
         Parsed(2, [{"text": "x" * (1 << 20)}] * 2000),
     ]
     assert list(portions(given)) == given
+
+
+def test_what_rows_will_have_more_counts():
+    found = list(portions([Lines(1, [b"x" * 24] * 1000)], more=1000))
+    assert [len(some.lines) for some in found] == [512, 488]

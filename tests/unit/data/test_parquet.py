@@ -17,6 +17,7 @@ import pytest
 from shared.data.formats.parquet import room as parquet_room
 from shared.data.formats.parquet.batches import Batches
 from shared.data.formats.parquet.footer import footer_of
+from shared.data.formats.parquet.room import Expands
 from shared.data.formats.reading import rows_of, unit_of
 from shared.data.joined import Joined
 from shared.data.lines import Parsed
@@ -463,6 +464,17 @@ def test_what_one_row_group_has_no_room_for_is_not_tried_again_with_the_next(mon
     count, read = all_rows(table, row_group_size=1060, use_dictionary=False, compression="none")
     assert count == 6360
     assert read < 1.5
+
+
+def test_a_column_for_which_there_is_never_room_rejects_the_file(monkeypatch):
+    """However often it is begun anew."""
+
+    def never(_room, chunk, _page):
+        raise Expands(chunk.column)
+
+    monkeypatch.setattr(parquet_room.Room, "take", never)
+    with pytest.raises(DataRejected, match="cannot be read in bounded memory"):
+        rows(GOOD, "a.parquet")
 
 
 def test_a_file_that_is_not_read_to_its_end_is_let_go():
