@@ -466,6 +466,41 @@ def test_what_one_row_group_has_no_room_for_is_not_tried_again_with_the_next(mon
     assert read < 1.5
 
 
+def told(mebibytes, *, packed, is_dictionary=False):
+    """What the header of a page says that is as large."""
+    return parquet_room.Page(
+        at=4,
+        unpacked=mebibytes << 20,
+        packed=packed << 20,
+        values=100,
+        encoding=0,
+        refers=False,
+        is_dictionary=is_dictionary,
+    )
+
+
+def room_for(rows, **how):
+    """Room as it is in the first row group of a file, and a column of that."""
+    room = parquet_room.Room(lambda _at, size: bytes(size))
+    room.begin_group(rows=rows, **how)
+    return room, footer_of(MemoryFile(GOOD, "a.parquet")).chunks[0]
+
+
+def test_a_page_stands_beside_the_one_before_it_as_long_as_it_is_unpacked():
+    room, chunk = room_for(1)
+    room.take(chunk, told(100, packed=70))
+    with pytest.raises(parquet_room.PageTooLarge, match="beside each other"):
+        room.take(chunk, told(100, packed=70))
+
+
+def test_a_dictionary_may_be_larger_where_nothing_is_measured_by_it():
+    room, chunk = room_for(1)
+    room.take(chunk, told(50, packed=1, is_dictionary=True))
+    room, chunk = room_for(1, measured=[chunk.column])
+    with pytest.raises(parquet_room.PageTooLarge, match="dictionaries"):
+        room.take(chunk, told(50, packed=1, is_dictionary=True))
+
+
 def test_a_column_for_which_there_is_never_room_rejects_the_file(monkeypatch):
     """However often it is begun anew."""
 
